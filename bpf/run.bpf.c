@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The run loop: where traps begin and end.
+ *
+ * The service time of a trap is from kvm_exit to kvm_entry of its vCPU. The world switch is
+ * outside.
+ */
+#include "trap.h"
+
+/* Every exit. Raw tracepoint; one hash look-up, and the clock if the trap may be one of ours. */
+int on_kvm_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	u32 tid = bpf_get_current_pid_tgid();
+	u32 ec = ctx->args[1];
+	struct lpt_slot *slot;
+	u32 *index;
+	u64 vcpu;
+
+	index = tids.lookup(&tid);
+	if (!index) {
+		/* It was in the guest when we came, and has not been scheduled since. */
+		vcpu = running_vcpu();
+		if (!vcpu)
+			return 0;
+		index = bind_vcpu(vcpu, tid);
+	}
+	slot = index ? slots.lookup(index) : NULL;
+	if (!slot)
+		return 0;
+	slot->exit_ns = 0;
+	if (EXIT_CODE(ctx->args[0]) == ARM_EXCEPTION_TRAP &&
+	    (ec == ESR_EC_HVC64 || ec == ESR_EC_SYS64 || ec == ESR_EC_HVC32)) {
+		slot->outcome = LPT_SERVED;
+		slot->exit_ns = bpf_ktime_get_ns();
+	}
+	return 0;
+}
+
+/* Every entry. Raw tracepoint; one hash look-up, and the clock if a trap ends here. */
+int on_kvm_entry(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct lpt_slot *slot = slot_of_current();
+
+	if (slot && slot->pending)
+		close_trap(slot);
+	return 0;
+}
+
+/* Every return of KVM_RUN. Raw tracepoint; one hash look-up. */
+int on_kvm_userspace_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct lpt_slot *slot = slot_of_current();
+
+	if (slot)
+		slot->outcome = LPT_USERSPACE;
+	return 0;
+}
+
+/*
+ * kvm_arch_vcpu_load(vcpu, cpu), whenever a vCPU's thread gets a CPU, before anything of it runs:
+ * which vCPU the thread runs is known from here, and that a trap's service was interrupted.
+ * Kprobe: a BRK exception, once per scheduling in.
+ */
+int on_vcpu_load(struct pt_regs *ctx)
+{
+	struct lpt_slot *slot = slot_of_current();
+	u64 vcpu = PT_REGS_PARM1(ctx);
+
+	if (!slot || !slot_is_of(slot, vcpu))
+		bind_vcpu(vcpu, bpf_get_current_pid_tgid());
+	else if (slot->outcome == LPT_SERVED)
+		slot->outcome = LPT_SCHEDULED_OUT;
+	return 0;
+}
+
+/* kvm_arch_destroy_vm(kvm): no vCPU of it runs any more. Kprobe, once per VM. */
+int on_destroy_vm(struct pt_regs *ctx)
+{
+	u64 kvm = PT_REGS_PARM1(ctx);
+	u32 *index = kvms.lookup(&kvm);
+	struct lpt_vm *vm;
+
+	if (!index)
+		return 0;
+	vm = vms.lookup(index);
+	if (vm)
+		vm->state = LPT_DEAD;
+	kvms.delete(&kvm);
+	return 0;
+}

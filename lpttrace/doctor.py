@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What this host offers and what it cannot show, each with the reason and what to do.
+
+The probes are tried for real and detached again: what a kernel has is found by doing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Optional
+
+from lpttrace.attach import Attachment
+from lpttrace.errors import LpttraceError
+from lpttrace.host import NO, UNKNOWN, YES, Fact, probe_host
+from lpttrace.live import explain_outcomes
+from lpttrace.plan import LPT_PROBES, LPT_SYMBOL, check_host, make_plan, symbols_wanted
+from lpttrace.snapshot import Probe
+
+__all__ = ["Diagnosis", "diagnose", "render_text", "run"]
+
+_ABILITIES = (
+    ("hypercalls", ("kvm_entry", "kvm_exit", "kvm_hvc_arm64")),
+    ("timer traps", ("kvm_entry", "kvm_exit", "kvm_handle_sys_reg")),
+    ("LPT updates", LPT_PROBES),
+    ("scheduled-out traps apart", ("kvm_arch_vcpu_load",)),
+    ("traps in the VMM apart", ("kvm_userspace_exit",)),
+)
+# What the tool exists for; without the rest it is still worth running.
+_MAIN_JOB = ("hypercalls", "timer traps")
+
+_TIMERS = {
+    "nvhe": Fact(
+        "timer registers",
+        YES,
+        "this host runs nVHE: a guest's accesses to CNTP_* always trap and are counted; to CNTV_* "
+        "and CNTVCT, which a Linux guest uses, never",
+    ),
+    "vhe": Fact(
+        "timer registers",
+        YES,
+        "this host runs VHE: guests own the physical timer, so no timer register traps, and zero "
+        "timer traps is the truth here, not a gap (from Linux 6.6 on a VM with a counter offset "
+        "may trap CNTP_* on CPUs without FEAT_ECV; CNTPCT is then served at EL2, out of sight)",
+    ),
+    None: Fact(
+        "timer registers",
+        UNKNOWN,
+        "cannot tell whether this host runs VHE, where no timer register traps",
+        "look for 'kvm [1]: VHE mode initialized' in the kernel's messages",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """facts of the host, what can be seen, every probe, and why nothing can be (or "")."""
+
+    facts: tuple[Fact, ...]
+    abilities: tuple[Fact, ...]
+    probes: tuple[Probe, ...]
+    error: str
+    exit_status: int
+
+
+def diagnose(lpt_symbol: str = LPT_SYMBOL) -> Diagnosis:
+    """Look at this host and try every probe on it."""
+    facts = probe_host(symbols_wanted(lpt_symbol))
+    try:
+        check_host(facts)
+        with Attachment(make_plan(facts, max_vcpus=1, lpt_symbol=lpt_symbol)) as attachment:
+            probes = explain_outcomes(attachment, facts)
+    except LpttraceError as error:
+        return Diagnosis(facts.facts, (), (), str(error), error.exit_status)
+    abilities = (*_abilities(probes), _TIMERS[facts.el2])
+    able = all(fact.state == YES for fact in abilities if fact.name in _MAIN_JOB)
+    return Diagnosis(facts.facts, abilities, probes, "", 0 if able else 3)
+
+
+def _abilities(probes: tuple[Probe, ...]) -> tuple[Fact, ...]:
+    reasons = {probe.name: probe.reason for probe in probes if not probe.attached}
+    return tuple(_ability(name, needs, reasons) for name, needs in _ABILITIES)
+
+
+def _ability(name: str, needs: tuple[str, ...], reasons: dict[str, str]) -> Fact:
+    missing: Optional[str] = next((reasons[need] for need in needs if need in reasons), None)
+    if missing is None:
+        return Fact(name, YES, f"by {', '.join(needs)}")
+    advice = ""
+    if name == "LPT updates":
+        advice = "needs a kernel with the LPT patches; if they renamed it, give --lpt-symbol"
+    return Fact(name, NO, missing, advice)
+
+
+def render_text(diagnosis: Diagnosis) -> str:
+    """The diagnosis for people: one line a fact, ending with the verdict."""
+    lines = ["this host"]
+    lines += [_line(fact) for fact in diagnosis.facts]
+    if diagnosis.abilities:
+        lines += ["what lpttrace sees here"]
+        lines += [_line(fact) for fact in diagnosis.abilities]
+    if diagnosis.error:
+        lines.append(f"verdict: nothing can be measured: {diagnosis.error}")
+    elif diagnosis.exit_status:
+        lines.append("verdict: hypercalls or timer traps cannot be measured here")
+    else:
+        lines.append("verdict: hypercalls and timer traps can be measured here")
+    return "\n".join(lines) + "\n"
+
+
+_MARK = {YES: "ok", NO: "no", UNKNOWN: "?"}
+
+
+def _line(fact: Fact) -> str:
+    advice = f"; {fact.advice}" if fact.advice and fact.state != YES else ""
+    return f"  {_MARK[fact.state]:2}  {fact.name:25}  {fact.detail}{advice}"
+
+
+def run(as_json: bool, lpt_symbol: str = LPT_SYMBOL) -> int:
+    """Print the diagnosis; the exit status says whether the main job can run (docs, errors)."""
+    diagnosis = diagnose(lpt_symbol)
+    print(json.dumps(asdict(diagnosis), indent=2) if as_json else render_text(diagnosis), end="")
+    if as_json:
+        print()
+    return diagnosis.exit_status

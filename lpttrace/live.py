@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The running kernel as a Source: attach, read the maps, give back what dead VMs leave."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Optional
+
+from lpttrace import abi
+from lpttrace.attach import Attachment
+from lpttrace.errors import HostError
+from lpttrace.host import NO, HostFacts, probe_host
+from lpttrace.maps import MappedArray, delete, keys, lookup_u32, push
+from lpttrace.plan import (
+    LPT_PROBES,
+    LPT_SYMBOL,
+    Plan,
+    ProbeSpec,
+    check_host,
+    explain,
+    make_plan,
+    symbols_wanted,
+)
+from lpttrace.snapshot import (
+    Account,
+    LptStructure,
+    LptUpdates,
+    Probe,
+    Snapshot,
+    Trap,
+    VcpuCounters,
+    VmCounters,
+    VmKey,
+)
+
+__all__ = ["LiveOptions", "LiveSource", "attach_plan", "explain_outcomes"]
+
+_CELL_WORDS = 2 * len(abi.OUTCOMES)
+_STATE = {name: value for value, name in enumerate(abi.STATES)}
+
+
+@dataclass(frozen=True)
+class LiveOptions:
+    """max_vcpus is how many vCPUs have a slot at a time; lpt_symbol the function that updates LPT.
+
+    A VM that ended stays in snapshots for grace_seconds.
+    """
+
+    max_vcpus: int = 512
+    lpt_symbol: str = LPT_SYMBOL
+    grace_seconds: float = 300.0
+
+
+def attach_plan(options: LiveOptions) -> tuple[HostFacts, Plan]:
+    """Facts of this host and the plan for it; raises what check_host raises."""
+    facts = probe_host(symbols_wanted(options.lpt_symbol))
+    check_host(facts)
+    return facts, make_plan(facts, options.max_vcpus, options.lpt_symbol)
+
+
+def explain_outcomes(attachment: Attachment, facts: HostFacts) -> tuple[Probe, ...]:
+    """Every probe with, where it is not attached, the reason."""
+    return tuple(
+        Probe(o.probe.name, True)
+        if o.attached
+        else Probe(o.probe.name, False, explain(o.probe, o.code, o.detail, facts))
+        for o in attachment.outcomes
+    )
+
+
+def _warnings(specs: list[ProbeSpec], missing: dict[str, str], facts: HostFacts) -> tuple[str, ...]:
+    said = [
+        f"{missing[spec.name]}: continuing without it, {spec.without}"
+        for spec in specs
+        if spec.name in missing
+    ]
+    tracefs = facts["tracefs"]
+    if tracefs.state == NO:
+        said.append(f"tracefs is {tracefs.detail}; {tracefs.advice}")
+    # Two probes on one function say the same.
+    return tuple(dict.fromkeys(said))
+
+
+class LiveSource:
+    """The counters of this host's VMs, counted from entering to leaving the context."""
+
+    def __init__(self, options: LiveOptions = LiveOptions()) -> None:
+        """Nothing is attached before the context is entered."""
+        self._options = options
+        self._ended: list[tuple[float, VmCounters, tuple[VcpuCounters, ...]]] = []
+        self._last_whole: dict[int, VcpuCounters] = {}
+        self._torn = 0
+        self.probes: tuple[Probe, ...] = ()
+        self.warnings: tuple[str, ...] = ()
+
+    def __enter__(self) -> LiveSource:
+        """Attach. LpttraceError says why nothing can be measured; warnings say what cannot."""
+        facts, plan = attach_plan(self._options)
+        self._attachment = Attachment(plan)
+        try:
+            self._open(facts)
+        except BaseException:
+            self._attachment.close()
+            raise
+        return self
+
+    def _open(self, facts: HostFacts) -> None:
+        self.probes = explain_outcomes(self._attachment, facts)
+        missing = {probe.name: probe.reason for probe in self.probes if not probe.attached}
+        specs = [outcome.probe for outcome in self._attachment.outcomes]
+        for spec in specs:
+            if spec.essential and spec.name in missing:
+                raise HostError(f"cannot measure traps: {missing[spec.name]}; {spec.without}")
+        self.warnings = _warnings(specs, missing, facts)
+        self._sees_lpt = not any(name in missing for name in LPT_PROBES)
+        self._sees_destroy = "kvm_arch_destroy_vm" not in missing
+        maps, entries = self._attachment.maps, self._options.max_vcpus
+        self._slots = MappedArray(maps["slots"], abi.Slot, entries)
+        self._vms = MappedArray(maps["vms"], abi.Vm, entries)
+        self._losses = MappedArray(maps["losses"], abi.Losses, 1)
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        value: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        """Detach everything."""
+        for mapped in (self._slots, self._vms, self._losses):
+            mapped.close()
+        self._attachment.close()
+
+    def read(self) -> Snapshot:
+        """The counters of now; frees the slots of VMs that ended and keeps their last counts."""
+        start = time.monotonic_ns()
+        self._ended = [entry for entry in self._ended if entry[0] > time.monotonic()]
+        # First who is alive, then the counts: what is dead by now counts no more.
+        vms = {vm.key.index: vm for vm in self._read_vms()}
+        slots = {index: vcpu for index, vcpu in self._read_slots(vms)}
+        for vm in vms.values():
+            if not vm.alive:
+                self._bury(vm, {i: v for i, v in slots.items() if v.vm == vm.key})
+        alive = tuple(vm for vm in vms.values() if vm.alive)
+        running = tuple(v for v in slots.values() if vms[v.vm.index].alive)
+        return Snapshot(
+            start,
+            time.monotonic_ns(),
+            alive + tuple(vm for _, vm, _ in self._ended),
+            running + tuple(vcpu for _, _, vcpus in self._ended for vcpu in vcpus),
+            self.probes,
+            self._read_losses(),
+        )
+
+    def _read_vms(self) -> Iterator[VmCounters]:
+        for index in range(self._vms.entries):
+            state = self._vms.u32(index, "state")
+            if state == _STATE["free"]:
+                continue
+            vm = abi.Vm.from_buffer_copy(self._vms.copy(index))
+            whole = self._vms.stable(index)
+            if whole is None:
+                continue
+            alive = state == _STATE["alive"] and self._process_lives(vm)
+            key = VmKey(index, vm.seen_ns)
+            yield VmCounters(key, vm.tgid, alive, decode_lpt(whole) if self._sees_lpt else None)
+
+    def _process_lives(self, vm: abi.Vm) -> bool:
+        if self._sees_destroy or Path(f"/proc/{vm.tgid}").exists():
+            return True
+        delete(self._attachment.maps["kvms"], int(vm.kvm).to_bytes(8, sys.byteorder))
+        return False
+
+    def _read_slots(self, vms: dict[int, VmCounters]) -> Iterator[tuple[int, VcpuCounters]]:
+        for index in range(self._slots.entries):
+            if self._slots.u32(index, "state") != _STATE["alive"]:
+                continue
+            head = self._slots.copy(index)
+            slot = abi.Slot.from_buffer_copy(head)
+            vm = vms.get(slot.vm)
+            if vm is None or vm.key.seen_ns > slot.taken_ns:
+                continue
+            whole = self._slots.stable(index)
+            if whole is not None:
+                self._last_whole[index] = decode_vcpu(slot, vm.key, whole)
+            else:
+                self._torn += 1
+            if index in self._last_whole:
+                yield index, self._last_whole[index]
+
+    def _bury(self, vm: VmCounters, slots: dict[int, VcpuCounters]) -> None:
+        expiry = time.monotonic() + self._options.grace_seconds
+        self._ended.append((expiry, vm, tuple(slots.values())))
+        maps = self._attachment.maps
+        for index, vcpu in slots.items():
+            tid = vcpu.tid.to_bytes(4, sys.byteorder)
+            if lookup_u32(maps["tids"], tid) == index:
+                delete(maps["tids"], tid)
+            delete(maps["vcpus"], struct.pack("=II", vm.key.index, vcpu.vcpu))
+            self._slots.clear(index)
+            self._last_whole.pop(index, None)
+            push(maps["free_slots"], index)
+        if self._read_losses()["no_slot"]:
+            self._forget_refused(vm.key.index)
+        self._vms.clear(vm.key.index)
+        push(maps["free_vms"], vm.key.index)
+
+    def _forget_refused(self, vm_index: int) -> None:
+        # What remembers that a vCPU of this VM got no slot; the index is somebody else's next.
+        maps = self._attachment.maps
+        for key in keys(maps["vcpus"], 8):
+            if struct.unpack_from("=I", key)[0] == vm_index:
+                delete(maps["vcpus"], key)
+        for tid in keys(maps["tids"], 4):
+            if not Path(f"/proc/{int.from_bytes(tid, sys.byteorder)}").exists():
+                delete(maps["tids"], tid)
+
+    def _read_losses(self) -> dict[str, int]:
+        losses = abi.Losses.from_buffer_copy(self._losses.copy(0))
+        counts = {name: int(getattr(losses, name)) for name in _names(losses)}
+        return {**counts, "torn": self._torn}
+
+
+def _names(layout: ctypes.Structure) -> list[str]:
+    return [field[0] for field in layout._fields_]
+
+
+def decode_lpt(whole: bytes) -> LptUpdates:
+    """The LPT part of a struct lpt_vm, given from its field `sequence` on."""
+    vm = abi.Vm.from_buffer_copy(bytes(abi.Vm.sequence.offset) + whole)
+    accounts = {
+        name: Account(account.count, account.ns)
+        for name, account in zip(abi.UPDATE_RESULTS, vm.updates)
+        if account.count
+    }
+    nothing = accounts.pop("nothing", Account()).count
+    fields = {name: int(getattr(vm.published, name)) for name in _names(vm.published)}
+    structure = LptStructure(**fields) if vm.published_ns else None
+    return LptUpdates(accounts, nothing, vm.last_error, structure, vm.published_ns)
+
+
+def decode_vcpu(slot: abi.Slot, vm: VmKey, whole: bytes) -> VcpuCounters:
+    """One vCPU from its slot; whole is the slot from its field `sequence` on."""
+    begin = abi.Slot.sequence.offset
+    _, pending, unpaired = struct.unpack_from("=IIQ", whole)
+    words = memoryview(whole)[abi.Slot.cells.offset - begin :].cast("Q").tolist()
+    traps = {}
+    for index, trap_class in enumerate(abi.CLASSES):
+        cell = words[index * _CELL_WORDS : (index + 1) * _CELL_WORDS]
+        if any(cell) or pending == index != abi.NO_CLASS:
+            served, scheduled, userspace = (Account(*cell[i : i + 2]) for i in (0, 2, 4))
+            traps[trap_class] = Trap(served, scheduled, userspace, int(pending == index))
+    unknown = any(c.name == "unknown" for c in traps)
+    return replace(
+        VcpuCounters(vm, slot.vcpu_id, slot.tid, traps, unpaired),
+        last_unknown=slot.last_unknown if unknown else None,
+    )

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""BPF maps by file descriptor: memory-mapped arrays, and the few system calls beside them.
+
+No bcc here, so that the agent that reads for months does not carry a compiler.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import platform
+import sys
+from types import TracebackType
+from typing import Optional
+
+from lpttrace.errors import HostError
+
+__all__ = ["MappedArray", "delete", "keys", "lookup_u32", "push"]
+
+# asm/unistd.h of the two architectures that the programs load on.
+_BPF_SYSCALL = {"aarch64": 280, "x86_64": 321}
+_LOOKUP, _UPDATE, _DELETE, _NEXT_KEY = 1, 2, 3, 4
+# A reading that meets the writer is repeated; the writer is at work for nanoseconds per trap.
+_ATTEMPTS = 200
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _ElementAttr(ctypes.Structure):
+    # union bpf_attr for BPF_MAP_*_ELEM commands (linux/bpf.h).
+    _fields_ = [
+        ("map_fd", ctypes.c_uint32),
+        ("_pad", ctypes.c_uint32),
+        ("key", ctypes.c_uint64),
+        ("value", ctypes.c_uint64),
+        ("flags", ctypes.c_uint64),
+    ]
+
+
+def _bpf(
+    command: int, fd: int, key: Optional[bytes], value: Optional[ctypes.Array[ctypes.c_char]]
+) -> int:
+    number = _BPF_SYSCALL.get(platform.machine())
+    if number is None:
+        raise HostError(f"cannot use BPF maps on {platform.machine()}: its bpf() is not known")
+    key_buffer = ctypes.create_string_buffer(key, len(key)) if key is not None else None
+    attr = _ElementAttr(
+        fd,
+        0,
+        ctypes.addressof(key_buffer) if key_buffer is not None else 0,
+        ctypes.addressof(value) if value is not None else 0,
+        0,
+    )
+    result = _libc.syscall(number, command, ctypes.byref(attr), ctypes.sizeof(attr))
+    return 0 if result >= 0 else ctypes.get_errno()
+
+
+def push(fd: int, index: int) -> None:
+    """Append an index to a queue of u32; OSError if it is full."""
+    value = ctypes.create_string_buffer(index.to_bytes(4, sys.byteorder), 4)
+    code = _bpf(_UPDATE, fd, None, value)
+    if code:
+        raise OSError(code, os.strerror(code))
+
+
+def delete(fd: int, key: bytes) -> None:
+    """Delete a key from a hash; one that is not there is no error."""
+    _bpf(_DELETE, fd, key, None)
+
+
+def lookup_u32(fd: int, key: bytes) -> Optional[int]:
+    """The u32 under a key of a hash, or None."""
+    value = ctypes.create_string_buffer(4)
+    if _bpf(_LOOKUP, fd, key, value):
+        return None
+    return int.from_bytes(value.raw, sys.byteorder)
+
+
+def keys(fd: int, size: int) -> list[bytes]:
+    """The keys of a hash, each of that many bytes, that were in it all the while."""
+    found: list[bytes] = []
+    key: Optional[bytes] = None
+    value = ctypes.create_string_buffer(size)
+    while not _bpf(_NEXT_KEY, fd, key, value):
+        key = value.raw
+        found.append(key)
+    return found
+
+
+class MappedArray:
+    """A BPF_F_MMAPABLE array of ctypes structures, in this process's memory."""
+
+    def __init__(self, fd: int, layout: type[ctypes.Structure], entries: int) -> None:
+        """Map the array of that many entries; fd may be closed after."""
+        self.layout = layout
+        self.entries = entries
+        # The kernel rounds an element up to 8 bytes (kernel/bpf/arraymap.c).
+        self.stride = (ctypes.sizeof(layout) + 7) // 8 * 8
+        length = self.stride * entries
+        pages = (length + mmap.PAGESIZE - 1) // mmap.PAGESIZE * mmap.PAGESIZE
+        self._memory = mmap.mmap(fd, pages)
+
+    def __enter__(self) -> MappedArray:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        value: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Unmap; idempotent."""
+        self._memory.close()
+
+    def u32(self, index: int, field: str) -> int:
+        """One 32-bit field of one element, as it is now."""
+        at = index * self.stride + getattr(self.layout, field).offset
+        return int.from_bytes(self._memory[at : at + 4], sys.byteorder)
+
+    def copy(self, index: int) -> bytes:
+        """One element, as it is now: for parts that are written once."""
+        at = index * self.stride
+        return self._memory[at : at + self.stride]
+
+    def stable(self, index: int) -> Optional[bytes]:
+        """One element from its field `sequence` on, whole; None if its writer never paused.
+
+        The writer makes the sequence odd, stores, and makes it even. Two equal readings with an
+        even sequence between stores of one thread are one state: an update that is partly visible
+        at the first reading is more visible at the second, at the latest with its sequence.
+        """
+        begin = index * self.stride + self.layout.sequence.offset
+        end = (index + 1) * self.stride
+        odd = 0 if sys.byteorder == "little" else 3
+        for _ in range(_ATTEMPTS):
+            first = self._memory[begin:end]
+            if not first[odd] & 1 and first == self._memory[begin:end]:
+                return first
+        return None
+
+    def clear(self, index: int) -> None:
+        """Zero one element; only when nothing writes it."""
+        at = index * self.stride
+        self._memory[at : at + self.stride] = bytes(self.stride)

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From facts and options to what is attached, and from the outcome to its explanation. Pure."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lpttrace.errors import HostError, LpttraceError, PermissionError_
+from lpttrace.host import NO, HostFacts
+
+__all__ = [
+    "LPT_PROBES",
+    "LPT_SYMBOL",
+    "PROBES",
+    "RUNNING_VCPU_SYMBOLS",
+    "Plan",
+    "ProbeSpec",
+    "check_host",
+    "explain",
+    "make_plan",
+    "symbols_wanted",
+]
+
+LPT_SYMBOL = "kvm_update_lpt_time"
+RUNNING_VCPU_SYMBOLS = ("kvm_running_vcpu", "__per_cpu_offset")
+
+
+@dataclass(frozen=True)
+class ProbeSpec:
+    """One attachment: kind "raw_tracepoint", "kprobe" or "kretprobe" at target runs program.
+
+    name is the probe's in metrics. Without an essential probe nothing can be measured; without
+    another one, what `without` says.
+    """
+
+    name: str
+    kind: str
+    target: str
+    program: str
+    without: str
+    essential: bool = False
+
+
+# In the order of attaching: what ends a trap before what begins it, and what names it last, so
+# that a trap in service meanwhile is not half seen.
+PROBES = (
+    ProbeSpec(
+        "kvm_entry", "raw_tracepoint", "kvm_entry", "on_kvm_entry", "no trap ends", essential=True
+    ),
+    ProbeSpec(
+        "kvm_userspace_exit",
+        "raw_tracepoint",
+        "kvm_userspace_exit",
+        "on_kvm_userspace_exit",
+        "time spent in the VMM counts as service time",
+    ),
+    ProbeSpec(
+        "kvm_arch_vcpu_load",
+        "kprobe",
+        "kvm_arch_vcpu_load",
+        "on_vcpu_load",
+        "time off the CPU counts as service time, and a thread is taken for the vCPU it ran first",
+    ),
+    ProbeSpec(
+        "kvm_arch_destroy_vm",
+        "kprobe",
+        "kvm_arch_destroy_vm",
+        "on_destroy_vm",
+        "a VM is taken to live as long as its process",
+    ),
+    ProbeSpec(
+        "kvm_write_guest",
+        "kprobe",
+        "kvm_write_guest",
+        "on_write_guest",
+        "LPT updates are not shown",
+    ),
+    ProbeSpec(
+        "kvm_update_lpt_time_return",
+        "kretprobe",
+        LPT_SYMBOL,
+        "on_lpt_update_return",
+        "LPT updates are not shown",
+    ),
+    ProbeSpec(
+        "kvm_update_lpt_time",
+        "kprobe",
+        LPT_SYMBOL,
+        "on_lpt_update",
+        "LPT updates are not shown",
+    ),
+    ProbeSpec(
+        "kvm_exit", "raw_tracepoint", "kvm_exit", "on_kvm_exit", "no trap begins", essential=True
+    ),
+    ProbeSpec(
+        "kvm_hvc_arm64",
+        "raw_tracepoint",
+        "kvm_hvc_arm64",
+        "on_kvm_hvc",
+        "hypercalls are not shown",
+    ),
+    ProbeSpec(
+        "kvm_handle_sys_reg",
+        "raw_tracepoint",
+        "kvm_handle_sys_reg",
+        "on_kvm_handle_sys_reg",
+        "timer traps are not shown",
+    ),
+)
+
+LPT_PROBES = ("kvm_update_lpt_time", "kvm_update_lpt_time_return", "kvm_write_guest")
+"""LPT updates are visible only with all of these."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the loader is told: macros of the programs, and the probes in order."""
+
+    defines: Mapping[str, int]
+    probes: tuple[ProbeSpec, ...]
+
+
+def symbols_wanted(lpt_symbol: str) -> tuple[str, ...]:
+    """Names to look up in kallsyms: those the programs need, and those that explain a failure."""
+    functions = tuple(probe.target for probe in PROBES if probe.kind != "raw_tracepoint")
+    return (*RUNNING_VCPU_SYMBOLS, *functions, lpt_symbol)
+
+
+def check_host(facts: HostFacts) -> None:
+    """Raise what makes attaching pointless: HostError, or PermissionError_."""
+    raises: tuple[tuple[str, type[LpttraceError]], ...] = (
+        ("architecture", HostError),
+        ("kvm", HostError),
+        ("privilege", PermissionError_),
+        ("lockdown", PermissionError_),
+        ("btf", HostError),
+    )
+    for name, error in raises:
+        fact = facts[name]
+        if fact.state == NO:
+            raise error(f"cannot trace KVM on this host: {fact.detail}; {fact.advice}")
+
+
+def make_plan(facts: HostFacts, max_vcpus: int, lpt_symbol: str = LPT_SYMBOL) -> Plan:
+    """What to attach on a host that passed check_host; max_vcpus sizes the maps."""
+    defines = {
+        "MAX_VCPUS": max_vcpus,
+        "KVM_VCPU_KVM": facts.offsets["kvm_vcpu.kvm"],
+        "KVM_VCPU_ID": facts.offsets["kvm_vcpu.vcpu_id"],
+    }
+    running, per_cpu = (facts.symbols.get(name, 0) for name in RUNNING_VCPU_SYMBOLS)
+    if running and per_cpu:
+        defines.update(KVM_RUNNING_VCPU=running, PER_CPU_OFFSET=per_cpu)
+    return Plan(defines, tuple(_retarget(probe, lpt_symbol) for probe in PROBES))
+
+
+def _retarget(probe: ProbeSpec, lpt_symbol: str) -> ProbeSpec:
+    if probe.target != LPT_SYMBOL:
+        return probe
+    return ProbeSpec(probe.name, probe.kind, lpt_symbol, probe.program, probe.without)
+
+
+def explain(probe: ProbeSpec, code: int, detail: str, facts: HostFacts) -> str:
+    """Why a probe is not attached: code is an errno, 0 if the program itself was refused."""
+    if code == errno.ENOENT and probe.kind == "raw_tracepoint":
+        return f"this kernel has no tracepoint {probe.target}"
+    if probe.kind != "raw_tracepoint" and facts["kprobes"].state == NO:
+        return f"{facts['kprobes'].detail}, so none at {probe.target}"
+    known = probe.target in facts.symbols
+    if probe.kind != "raw_tracepoint" and not known and facts["kallsyms"].state != "unknown":
+        hint = ", it lacks the LPT patches" if probe.name in LPT_PROBES[:2] else ""
+        return f"this kernel has no function {probe.target}{hint}"
+    if code:
+        return f"the kernel refused {probe.kind} {probe.target}: {os.strerror(code)}"
+    return f"the kernel refused program {probe.program}: {detail}"
