@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The attributes that give a VM Live Physical Time, and its vCPUs their stolen time. */
+#include <errno.h>
+#include <linux/kvm.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "labvmm.h"
+
+/* No released header has these. */
+#define KVM_ARM_VM_PVTIME_LPT_CTRL 0
+#define KVM_ARM_VM_PVTIME_LPT_IPA  0
+#define KVM_ARM_VM_PVTIME_LPT_FREQ 1
+
+/* 0 or the errno */
+static int attr_ioctl(int fd, unsigned long request, uint32_t group, uint64_t attr, void *value)
+{
+	struct kvm_device_attr args = {.group = group, .attr = attr, .addr = (uintptr_t)value};
+
+	return ioctl(fd, request, &args) < 0 ? errno : 0;
+}
+
+/*
+ * Since 6.4 the same group's attribute 0 is the SMCCC filter, which would take the IPA for a
+ * pointer to one; only attribute 1 tells whether this is LPT.
+ */
+static int lpt_probe(struct vm *vm)
+{
+	return attr_ioctl(vm->fd, KVM_HAS_DEVICE_ATTR, KVM_ARM_VM_PVTIME_LPT_CTRL,
+			  KVM_ARM_VM_PVTIME_LPT_FREQ, NULL);
+}
+
+static int lpt_set_freq(struct vm *vm)
+{
+	uint32_t freq = vm->spec->pv_freq;
+
+	if (vm->spec->lpt == LPT_IPA_ONLY)
+		return 0;
+	return attr_ioctl(vm->fd, KVM_SET_DEVICE_ATTR, KVM_ARM_VM_PVTIME_LPT_CTRL,
+			  KVM_ARM_VM_PVTIME_LPT_FREQ, &freq);
+}
+
+static int lpt_set_ipa(struct vm *vm)
+{
+	uint64_t ipa = ipa_of(vm, &vm->guest->lpt_published);
+
+	if (vm->spec->lpt == LPT_FREQ_ONLY)
+		return 0;
+	return attr_ioctl(vm->fd, KVM_SET_DEVICE_ATTR, KVM_ARM_VM_PVTIME_LPT_CTRL,
+			  KVM_ARM_VM_PVTIME_LPT_IPA, &ipa);
+}
+
+static int lpt_apply(struct vm *vm)
+{
+	int err = lpt_set_freq(vm);
+
+	return err ? err : lpt_set_ipa(vm);
+}
+
+int lpt_setup(struct vm *vm)
+{
+	if (vm->spec->lpt == LPT_OFF)
+		return 0;
+	vm->lpt_errno = lpt_probe(vm);
+	if (vm->lpt_errno && vm->spec->lpt != LPT_TRY)
+		return vm_error(vm,
+				"this host has no Live Physical Time (%s); it needs a kernel with "
+				"the LPT patches, or lpt=try to go on without",
+				strerror(vm->lpt_errno));
+	if (!vm->lpt_errno)
+		vm->lpt_errno = lpt_apply(vm);
+	if (vm->lpt_errno && vm->spec->lpt != LPT_TRY)
+		return vm_error(vm,
+				"the host refuses its LPT attributes: %s; see whether pv-freq=%u "
+				"can be right",
+				strerror(vm->lpt_errno), vm->spec->pv_freq);
+	return 0;
+}
+
+static int stolen_apply(struct vcpu *vcpu)
+{
+	uint64_t ipa = ipa_of(vcpu->vm, &vcpu->guest->steal);
+
+	return attr_ioctl(vcpu->fd, KVM_SET_DEVICE_ATTR, KVM_ARM_VCPU_PVTIME_CTRL,
+			  KVM_ARM_VCPU_PVTIME_IPA, &ipa);
+}
+
+int stolen_setup(struct vm *vm)
+{
+	if (vm->spec->stolen == STOLEN_OFF)
+		return 0;
+	for (unsigned int i = 0; !vm->stolen_errno && i < vm->spec->vcpus; i++)
+		vm->stolen_errno = stolen_apply(&vm->vcpus[i]);
+	if (!vm->stolen_errno || vm->spec->stolen == STOLEN_TRY)
+		return 0;
+	return vm_error(vm,
+			"the host refuses the stolen time attribute: %s; it needs a kernel with "
+			"CONFIG_SCHED_INFO, or stolen=try to go on without",
+			strerror(vm->stolen_errno));
+}
