@@ -94,7 +94,7 @@ def _privilege(root: Path) -> Fact:
 
 
 def _kvm(root: Path) -> Fact:
-    if (root / "dev/kvm").exists():
+    if os.path.exists(root / "dev/kvm"):
         return Fact("kvm", YES, "/dev/kvm")
     return Fact(
         "kvm",
@@ -124,8 +124,13 @@ def _lockdown(root: Path) -> Fact:
 
 def _tracefs(root: Path) -> Fact:
     for place in ("sys/kernel/tracing", "sys/kernel/debug/tracing"):
-        if (root / place / "events").is_dir():
-            return Fact("tracefs", YES, f"/{place}")
+        try:
+            os.stat(root / place / "events")
+        except PermissionError:
+            return Fact("tracefs", UNKNOWN, f"may not look into /{place}")
+        except OSError:
+            continue
+        return Fact("tracefs", YES, f"/{place}")
     return Fact(
         "tracefs",
         NO,
@@ -148,7 +153,7 @@ def _btf(root: Path) -> tuple[Fact, dict[str, int]]:
 
 
 def _kprobes(root: Path) -> Fact:
-    if (root / "sys/bus/event_source/devices/kprobe").exists():
+    if os.path.exists(root / "sys/bus/event_source/devices/kprobe"):
         return Fact("kprobes", YES, "/sys/bus/event_source/devices/kprobe")
     advice = "boot a kernel built with CONFIG_KPROBE_EVENTS=y"
     return Fact("kprobes", NO, "this kernel has no kprobes", advice)

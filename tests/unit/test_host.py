@@ -109,3 +109,8 @@ def test_an_empty_root_has_an_answer_to_everything(tmp_path: Path) -> None:
         "tracefs": NO,
     }
     assert all(fact.advice for fact in facts.facts if fact.state == NO)
+
+
+def test_tracefs(tmp_path: Path) -> None:
+    (tmp_path / "sys/kernel/debug/tracing/events").mkdir(parents=True)
+    assert probe_host(SYMBOLS, tmp_path)["tracefs"].detail == "/sys/kernel/debug/tracing"
