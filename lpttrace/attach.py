@@ -47,7 +47,8 @@ def interpreters() -> Iterator[str]:
     """Pythons that may have bcc: this one, and the distribution's, to which bcc belongs."""
     yield sys.executable
     for system in ("/usr/bin/python3", "/usr/libexec/platform-python"):
-        if os.access(system, os.X_OK) and not os.path.samefile(system, sys.executable):
+        # By name, not by file: a virtual environment's python is a link to it, and has no bcc.
+        if os.access(system, os.X_OK) and system != sys.executable:
             yield system
 
 

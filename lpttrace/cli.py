@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command's entry point: quick to import, and quiet when interrupted from the first moment."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+try:
+    import signal
+except KeyboardInterrupt:
+    raise SystemExit(130) from None
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line and end the process with its status."""
+    try:
+        # Until something is attached there is nothing to undo: Ctrl-C just ends the process, not
+        # with a traceback out of some half-done import. What our parent ignores stays ignored.
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    from lpttrace.cli_app import run
+
+    sys.exit(_flush(run(sys.argv[1:])))
+
+
+def _flush(status: int) -> int:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is left in the buffer has no reader; the interpreter must not try again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return status or 128 + signal.SIGPIPE
+    return status

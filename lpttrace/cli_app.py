@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command line: options, help, and exit statuses. The only importer of typer."""
+
+from __future__ import annotations
+
+import sys
+from typing import Optional
+
+import typer
+
+from lpttrace import __version__
+from lpttrace.cli_guard import guarded
+from lpttrace.errors import UsageError
+from lpttrace.plan import LPT_SYMBOL
+
+__all__ = ["app", "run"]
+
+_STATUSES = """\b
+Exit status:
+  0  success; of `top -- COMMAND`: COMMAND succeeded
+  1  something failed while running
+  2  the command line makes no sense
+  3  this host cannot do it: architecture, KVM, BTF, tracepoints
+  4  not root, or the kernel is locked down
+  5  bcc is missing, is another package, or cannot load the programs
+  6  parts of lpttrace of different versions
+  126, 127  COMMAND cannot be run, or is not found
+  129, 130, 141, 143  hangup, Ctrl-C, stdout was closed, SIGTERM"""
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
+)
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line; the status to end the process with."""
+    command = typer.main.get_command(app)
+    try:
+        status = command.main(arguments, prog_name="lpttrace", standalone_mode=False)
+    except typer.Abort:
+        return 130
+    except Exception as error:
+        # Usage errors of click, of which typer has its own copy or not, depending on version.
+        if not hasattr(error, "format_message"):
+            raise
+        return _usage(error)
+    return int(status or 0)
+
+
+def _usage(error: Exception) -> int:
+    message = error.format_message().rstrip(".")  # type: ignore[attr-defined]
+    where = getattr(getattr(error, "ctx", None), "command_path", "lpttrace")
+    text = message[:1].lower() + message[1:]
+    print(f"error: {' '.join(text.split())}; see '{where} --help'", file=sys.stderr)
+    return 2
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lpttrace {__version__}")
+        raise typer.Exit
+
+
+@app.callback(
+    invoke_without_command=True,
+    epilog=_STATUSES
+    + """
+
+\b
+Examples:
+  lpttrace doctor                  what this host can show
+  lpttrace top                     watch it on this terminal
+  lpttrace serve                   let Prometheus scrape it
+  lpttrace top --synthetic 64x8    try the screen anywhere, with made-up numbers""",
+)
+def _root(
+    context: typer.Context,
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """What guest time costs on this KVM/arm64 host: hypercalls, pvtime updates, timer traps."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+
+
+_MAX_VCPUS = typer.Option(
+    512,
+    "--max-vcpus",
+    metavar="N",
+    min=1,
+    max=65536,
+    help="Count at most N vCPUs at a time; memory grows with N.",
+)
+_LPT_OPTION = typer.Option(
+    LPT_SYMBOL,
+    "--lpt-symbol",
+    metavar="NAME",
+    help="The kernel function that updates LPT, if your kernel's patches renamed it.",
+)
+_SYNTHETIC = typer.Option(
+    "",
+    "--synthetic",
+    metavar="VMSxVCPUS",
+    help="Make up numbers for so many VMs and vCPUs each, instead of tracing this host.",
+)
+
+
+@app.command(
+    context_settings={"allow_interspersed_args": False},
+    epilog="""A mean is the time from kvm_exit to kvm_entry of traps served in the kernel; n/a
+cannot be seen on this host (a line says why), - means that nothing happened. In --json, counts
+and seconds are since lpttrace was attached, per_second is of the interval, and null is n/a.
+
+COMMAND starts when everything is attached. Its stdout goes to stderr, so that stdout has frames
+only; on the full screen its output is shown after the end. With --once the frame comes when it
+has ended and is about all of its run, with every VM that ended meanwhile; otherwise frames come
+until it ends. It is terminated if lpttrace ends before it.
+
+\b
+Examples:
+  lpttrace top                                 full screen; press ? there for its keys
+  lpttrace top --once --classes                one table, down to function and register
+  lpttrace top --batch --json --vm 'web*'      JSON lines of some VMs, until Ctrl-C
+  lpttrace top --once --json -- ./workload     count what a workload's VMs do
+  lpttrace top --interval 10 --count 6         a minute, in six frames""",
+)
+def top(
+    command: Optional[list[str]] = typer.Argument(
+        None, metavar="-- COMMAND", help="Run this, and show what it does."
+    ),
+    once: bool = typer.Option(False, "--once", help="One frame, after one interval."),
+    batch: bool = typer.Option(
+        False, "--batch", help="Frames on stdout; the default where it is no terminal."
+    ),
+    as_json: bool = typer.Option(
+        False, "--json", help="Frames as JSON, one document a line; implies --batch."
+    ),
+    interval: float = typer.Option(
+        1.0, "--interval", metavar="SECONDS", min=0.1, max=86400, help="Time of a frame."
+    ),
+    count: int = typer.Option(
+        0, "--count", metavar="N", min=0, help="End after N frames, 0: never; implies --batch."
+    ),
+    sort: str = typer.Option(
+        "vm",
+        "--sort",
+        metavar="KEY",
+        help="vm, hypercalls, hypercall-mean, timer-traps, timer-trap-mean, lpt or vcpus.",
+    ),
+    pattern: str = typer.Option(
+        "",
+        "--vm",
+        metavar="PATTERN",
+        help="VMs with this in label or name; with * or ?, all of it must match.",
+    ),
+    vcpus: bool = typer.Option(False, "--vcpus", help="Add a table of vCPUs."),
+    classes: bool = typer.Option(
+        False, "--classes", help="Add a table of functions and registers."
+    ),
+    max_vcpus: int = _MAX_VCPUS,
+    lpt_symbol: str = _LPT_OPTION,
+    synthetic: str = _SYNTHETIC,
+) -> None:
+    """Show VMs, vCPUs and what they trap, live.
+
+    Hypercalls and timer traps a second with their mean service times, and the LPT state of every
+    VM. Full screen on a terminal, frames of text otherwise.
+    """
+
+    def body() -> int:
+        from lpttrace import cli_run
+        from lpttrace.model_order import SORT_KEYS
+
+        if sort not in SORT_KEYS:
+            raise UsageError(f"cannot sort by {sort!r}; say one of {', '.join(SORT_KEYS)}")
+        return cli_run.top(
+            cli_run.SourceOptions(max_vcpus, lpt_symbol, synthetic),
+            cli_run.TopOptions(
+                once, batch, as_json, interval, count, sort, pattern, vcpus, classes
+            ),
+            command or (),
+        )
+
+    raise typer.Exit(guarded(body))
+
+
+@app.command(
+    epilog="""Prometheus gets text or OpenMetrics, as it asks for. A line on stderr says when it
+is ready. SIGTERM and Ctrl-C detach everything and end it with status 0.
+
+\b
+Examples:
+  lpttrace serve
+  lpttrace serve --listen '[::]:9753'
+  curl -s http://127.0.0.1:9753/metrics
+  curl -s http://127.0.0.1:9753/-/healthy"""
+)
+def serve(
+    listen: str = typer.Option(
+        "127.0.0.1:9753", "--listen", metavar="ADDRESS:PORT", help="Where to listen for HTTP."
+    ),
+    max_vcpus: int = _MAX_VCPUS,
+    lpt_symbol: str = _LPT_OPTION,
+    synthetic: str = _SYNTHETIC,
+) -> None:
+    """Serve metrics for Prometheus over HTTP."""
+
+    def body() -> int:
+        from lpttrace import cli_run
+
+        return cli_run.serve(listen, cli_run.SourceOptions(max_vcpus, lpt_symbol, synthetic))
+
+    raise typer.Exit(guarded(body))
+
+
+@app.command(
+    epilog="""Ends with status 0 if hypercalls and timer traps can be measured on this host.
+
+\b
+Examples:
+  lpttrace doctor
+  lpttrace doctor --json | jq '.abilities[]'"""
+)
+def doctor(
+    as_json: bool = typer.Option(False, "--json", help="The same as JSON."),
+    lpt_symbol: str = _LPT_OPTION,
+) -> None:
+    """Say what this host offers and what it cannot show, with reasons and what to do."""
+
+    def body() -> int:
+        from lpttrace.doctor import run as diagnose
+
+        return diagnose(as_json, lpt_symbol)
+
+    raise typer.Exit(guarded(body))
+
+
+@app.command(
+    epilog="""\b
+Examples:
+  lpttrace metrics
+  lpttrace metrics --markdown > docs/metrics.md"""
+)
+def metrics(
+    markdown: bool = typer.Option(False, "--markdown", help="As docs/metrics.md."),
+) -> None:
+    """List every metric there is."""
+
+    def body() -> int:
+        from lpttrace import catalog
+
+        text = catalog.markdown() if markdown else catalog.plain()
+        sys.stdout.write(text)
+        return 0
+
+    raise typer.Exit(guarded(body))

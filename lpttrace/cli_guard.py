@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How a command ends: errors, signals and closed pipes become one line and an exit status."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Callable, Optional
+
+from lpttrace.errors import LpttraceError
+
+__all__ = ["Interrupted", "guarded", "warn"]
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the process to end; contexts are left on the way out."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__()
+        self.signum = signum
+
+
+def warn(text: str) -> None:
+    """One line on stderr."""
+    print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+def guarded(body: Callable[[], int]) -> int:
+    """The exit status of body, whatever happens in it: see errors, and 128 + signal number."""
+    try:
+        with _signals_raise():
+            status = body()
+            sys.stdout.flush()
+            return status
+    except LpttraceError as error:
+        return _fail(str(error), error.exit_status)
+    except Interrupted as interruption:
+        return 128 + interruption.signum
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) and _stdout_is_closed():
+            return 128 + signal.SIGPIPE
+        about = f" {error.filename}" if error.filename else ""
+        return _fail(f"the system refused{about}: {(error.strerror or str(error)).lower()}", 1)
+
+
+def _fail(text: str, status: int) -> int:
+    print(f"error: {text}", file=sys.stderr, flush=True)
+    return status
+
+
+def _stdout_is_closed() -> bool:
+    # The pipe itself is asked: a broken pipe may also be one to a process of ours.
+    poller = select.poll()
+    poller.register(sys.stdout, 0)
+    if not poller.poll(0):
+        return False
+    # What is left in the buffer has no reader; the interpreter must not try again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(signum: int, frame: Optional[FrameType]) -> None:
+    # A second signal ends the process at once; the kernel detaches what is attached then, too.
+    for number in _ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    raise Interrupted(signum)

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the commands do, once their options are known. Edges are imported where they are needed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Callable, Optional, Protocol
+
+from lpttrace.cli_command import Command
+from lpttrace.cli_guard import Interrupted, warn
+from lpttrace.model import Guest, Model, shortages
+from lpttrace.model_order import arrange
+from lpttrace.model_sampler import Sampler
+from lpttrace.snapshot import Snapshot, Source, VmKey
+
+__all__ = ["SourceOptions", "TopOptions", "serve", "top"]
+
+# While COMMAND runs: how often to look which processes are VMs, before they are gone.
+_LOOK_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """Where the numbers come from; synthetic is VMSxVCPUS or empty."""
+
+    max_vcpus: int
+    lpt_symbol: str
+    synthetic: str
+
+
+@dataclass(frozen=True)
+class TopOptions:
+    """How `lpttrace top` shows them; count is 0 for no end."""
+
+    once: bool = False
+    batch: bool = False
+    as_json: bool = False
+    interval: float = 1.0
+    count: int = 0
+    sort: str = "vm"
+    pattern: str = ""
+    vcpus: bool = False
+    classes: bool = False
+
+
+class _Source(Source, Protocol):
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True)
+class _Feed:
+    source: _Source
+    identify: Callable[[Snapshot], Mapping[VmKey, Guest]]
+    kind: str
+
+
+def _feed(options: SourceOptions) -> _Feed:
+    if options.synthetic:
+        from lpttrace.synthetic import SyntheticSource, identify, parse_size
+
+        return _Feed(SyntheticSource(*parse_size(options.synthetic)), identify, "synthetic")
+    from lpttrace.guests import Guests
+    from lpttrace.live import LiveOptions, LiveSource
+
+    live = LiveSource(LiveOptions(max_vcpus=options.max_vcpus, lpt_symbol=options.lpt_symbol))
+    return _Feed(live, Guests().identify, "live")
+
+
+def top(source: SourceOptions, options: TopOptions, argv: Sequence[str]) -> int:
+    """Full screen on a terminal, else frames on stdout."""
+    feed = _feed(source)
+    screen = _on_a_terminal() and not (
+        options.once or options.batch or options.as_json or options.count
+    )
+    if not argv:
+        return _screen(feed, options, None) if screen else _frames(feed, options, None)
+    with Command(argv, capture=screen) as command:
+        return (_screen if screen else _frames)(feed, options, command)
+
+
+def _on_a_terminal() -> bool:
+    terminals = sys.stdin.isatty() and sys.stdout.isatty()
+    return terminals and os.environ.get("TERM", "dumb") not in ("", "dumb")
+
+
+def _screen(feed: _Feed, options: TopOptions, command: Optional[Command]) -> int:
+    from lpttrace.top import View, run
+
+    view = View(options.interval, options.sort, options.pattern, feed.kind)
+    return run(feed.source, feed.identify, view, command)
+
+
+def _telling(read: Callable[[], Snapshot], say: Callable[[str], None]) -> Callable[[], Snapshot]:
+    # The counts are in every frame and scrape; said is it once, when it begins.
+    told: set[str] = set()
+
+    def reading() -> Snapshot:
+        snapshot = read()
+        for loss, text in shortages(snapshot.losses).items():
+            if loss not in told:
+                say(text)
+            told.add(loss)
+        return snapshot
+
+    return reading
+
+
+def _frames(feed: _Feed, options: TopOptions, command: Optional[Command]) -> int:
+    with feed.source as source:
+        for text in feed.source.warnings:
+            warn(text)
+        read = _telling(source.read, warn)
+        sampler = Sampler(read, feed.identify, keep=command is not None)
+        sampler.next()
+        if command is not None:
+            command.start()
+        return _loop(sampler, _Printer(feed.kind, options), options, command)
+
+
+def _loop(sampler: Sampler, show: _Printer, options: TopOptions, command: Optional[Command]) -> int:
+    frames = 1 if options.once else options.count
+    shown, due = 0, time.monotonic()
+    while True:
+        due += options.interval
+        ended = _wait_until(due, sampler, command)
+        if command and options.once and not ended:
+            continue
+        show(sampler.next())
+        shown += 1
+        if ended and command:
+            return command.status or 0
+        if shown == frames:
+            return 0
+
+
+def _wait_until(due: float, sampler: Sampler, command: Optional[Command]) -> bool:
+    # True when the command ended before that.
+    if command is None:
+        time.sleep(max(0.0, due - time.monotonic()))
+        return False
+    while True:
+        left = due - time.monotonic()
+        if command.wait(max(0.0, min(left, _LOOK_SECONDS))):
+            return True
+        if left <= _LOOK_SECONDS:
+            return False
+        sampler.peek()
+
+
+class _Printer:
+    """Writes frames to stdout, each as a whole."""
+
+    def __init__(self, kind: str, options: TopOptions) -> None:
+        self._kind = kind
+        self._options = options
+        self._first = True
+
+    def __call__(self, model: Model) -> None:
+        vms = arrange(model.vms, self._options.sort, self._options.pattern)
+        now = datetime.now(timezone.utc)
+        synthetic = self._kind == "synthetic"
+        if self._options.as_json:
+            from lpttrace import frame_json
+
+            text = frame_json.encode(model, vms, now, synthetic) + "\n"
+        else:
+            from lpttrace import frame_text
+
+            title = "synthetic" if synthetic else ""
+            level = (self._options.vcpus, self._options.classes)
+            layout = frame_text.TextOptions(*level, _columns(), title)
+            gap = "" if self._first else "\n"
+            text = gap + frame_text.frame(model, vms, now, layout)
+        self._first = False
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def _columns() -> int:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
+
+
+def serve(listen: str, options: SourceOptions) -> int:
+    """Serve metrics until SIGINT or SIGTERM, which end it well."""
+    from lpttrace.exporter import MetricsServer, SnapshotCollector
+
+    feed = _feed(options)
+    read = _telling(feed.source.read, warn)
+    server = MetricsServer(listen, SnapshotCollector(read, feed.identify, feed.kind))
+    try:
+        with feed.source:
+            for text in feed.source.warnings:
+                warn(text)
+            with server:
+                print(f"listening on {server.url}", file=sys.stderr, flush=True)
+                while True:
+                    signal.pause()
+    except Interrupted as interruption:
+        if interruption.signum == signal.SIGHUP:
+            raise
+        return 0
+    finally:
+        server.close()

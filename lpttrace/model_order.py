@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which VMs to show, and in which order. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Callable, Optional, Union
+
+from lpttrace.model import Flow, VmModel
+from lpttrace.model_lpt import lpt_state
+
+__all__ = ["SORT_KEYS", "arrange"]
+
+_Sortable = Union[str, float, int]
+
+
+def _rate(flow: Optional[Flow]) -> Optional[float]:
+    return flow.per_second if flow else None
+
+
+def _mean(flow: Optional[Flow]) -> Optional[float]:
+    return flow.mean_ns if flow else None
+
+
+_LPT_RANK = {"failed": 0, "published": 1, "off": 2, "unknown": 3, None: 4}
+
+SORT_KEYS: Mapping[str, Callable[[VmModel], Optional[_Sortable]]] = {
+    "vm": lambda vm: -vm.guest.pid,
+    "hypercalls": lambda vm: _rate(vm.hypercalls),
+    "hypercall-mean": lambda vm: _mean(vm.hypercalls),
+    "timer-traps": lambda vm: _rate(vm.timer_traps),
+    "timer-trap-mean": lambda vm: _mean(vm.timer_traps),
+    "lpt": lambda vm: -_LPT_RANK[lpt_state(vm.counters.lpt)],
+    "vcpus": lambda vm: len(vm.pairs),
+}
+"""What VMs can be sorted by; the greatest comes first."""
+
+
+def arrange(
+    vms: Iterable[VmModel], sort: str = "vm", pattern: str = "", reverse: bool = False
+) -> list[VmModel]:
+    """VMs whose label or name matches, sorted; those without a value come last.
+
+    A pattern with * or ? must match all of it, another one any part; case does not matter.
+    """
+    wanted = _matcher(pattern)
+    found = [vm for vm in vms if wanted(vm.guest.vm) or wanted(vm.guest.name)]
+    found.sort(key=lambda vm: (vm.guest.pid, vm.counters.key.seen_ns))
+    key = SORT_KEYS[sort]
+    known = [vm for vm in found if key(vm) is not None]
+    known.sort(key=lambda vm: key(vm) or 0, reverse=not reverse)
+    # reverse=True keeps the order of equals, so the tie-break above holds.
+    return known + [vm for vm in found if key(vm) is None]
+
+
+def _matcher(pattern: str) -> Callable[[str], bool]:
+    if not any(wildcard in pattern for wildcard in "*?"):
+        return lambda text: pattern.casefold() in text.casefold()
+    parts = {"*": ".*", "?": "."}
+    expression = re.compile(
+        "".join(parts.get(char, re.escape(char)) for char in pattern), re.IGNORECASE | re.DOTALL
+    )
+    return lambda text: expression.fullmatch(text) is not None

@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The full screen. Draws what the feed tells; no counting, no arithmetic, no I/O."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Callable, Optional, Union
+
+from rich.text import Text
+from textual import on
+from textual.app import App, ComposeResult
+from textual.binding import Binding
+from textual.message import Message
+from textual.widgets import Footer, Input, Static
+
+from lpttrace.model import Guest, Model, not_visible
+from lpttrace.model_order import arrange
+from lpttrace.render import losses_line, printable, probes_line
+from lpttrace.snapshot import Snapshot, VmKey
+from lpttrace.top_feed import Command, Feed, WarningSource
+from lpttrace.top_rows import COLUMNS, detail, rows
+from lpttrace.top_screens import HELP, Page, sight
+from lpttrace.top_table import Line, TableHead, VmTable
+
+__all__ = ["TopApp", "View", "run"]
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SORTS = tuple(column.sort for column in COLUMNS)
+
+
+@dataclass(frozen=True)
+class View:
+    """What to show at first; kind is "live" or "synthetic"."""
+
+    interval: float = 1.0
+    sort: str = "vm"
+    pattern: str = ""
+    kind: str = "live"
+
+
+class _Attached(Message):
+    def __init__(self, warnings: tuple[str, ...]) -> None:
+        super().__init__()
+        self.warnings = warnings
+
+
+class _Frame(Message):
+    def __init__(self, model: Model, command_status: Optional[int]) -> None:
+        super().__init__()
+        self.model = model
+        self.command_status = command_status
+
+
+class _Failed(Message):
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+
+class TopApp(App[Union[int, BaseException]]):
+    """Shows frames as they are posted; returns an exit status or the error that ended the feed."""
+
+    TITLE = "lpttrace"
+    ENABLE_COMMAND_PALETTE = False
+    CSS = """
+    #head { height: 1; background: $primary; color: $text; padding: 0 1; }
+    #notes { height: auto; max-height: 4; color: $warning; padding: 0 1; }
+    #detail { height: 3; background: $surface; padding: 0 1; }
+    #filter { height: 1; border: none; padding: 0 1; display: none; }
+    #filter.open { display: block; }
+    #titles { height: 1; padding: 0 1; background: $surface; }
+    VmTable { height: 1fr; padding: 0 0 0 1; scrollbar-size-vertical: 1; scrollbar-gutter: stable; }
+    .vm-table--selected { background: $accent; color: $text; }
+    """
+    BINDINGS = [
+        Binding("question_mark", "help", "Help", key_display="?"),
+        Binding("slash", "filter", "Filter", key_display="/"),
+        Binding("less_than_sign", "sort(-1)", "Sort", show=False),
+        Binding("greater_than_sign", "sort(1)", "Sort", key_display="< >"),
+        Binding("r", "reverse", "Reverse"),
+        Binding("e", "expand(True)", "Open all", show=False),
+        Binding("c", "expand(False)", "Close all", show=False),
+        Binding("p", "pause", "Pause"),
+        Binding("i", "sight", "Probes"),
+        Binding("q", "leave", "Quit"),
+        Binding("escape", "clear", "All VMs", show=False),
+        Binding("ctrl+c", "leave", "Quit", show=False, priority=True),
+    ]
+
+    def __init__(self, view: View) -> None:
+        super().__init__()
+        self.view = view
+        self.warnings: tuple[str, ...] = ()
+        self._sort, self._reverse, self._pattern = view.sort, False, view.pattern
+        self._expanded: set[Hashable] = set()
+        self._model: Optional[Model] = None
+        self._latest: Optional[Model] = None
+        self._command_status: Optional[int] = None
+        self._host = socket.gethostname()
+        self._paused = False
+        self._noted: Optional[str] = None
+
+    def compose(self) -> ComposeResult:
+        """Head, notes, table, the selected row in detail, filter, keys."""
+        yield Line(id="head")
+        yield Static(id="notes")
+        yield TableHead(id="titles")
+        yield VmTable(id="table")
+        yield Line(id="detail")
+        yield Input(self._pattern, placeholder="part of a VM's label or name", id="filter")
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """The first screen comes before anything is attached."""
+        self.query_one(VmTable).focus()
+        self.query_one(TableHead).mark(self._sort, self._reverse)
+        self._draw()
+
+    # The feed's thread calls these; messages cross over to the screen's.
+    def attached(self, warnings: tuple[str, ...]) -> None:
+        """Counting has begun."""
+        self.post_message(_Attached(warnings))
+
+    def frame(self, model: Model, command_status: Optional[int]) -> None:
+        """A new frame."""
+        self.post_message(_Frame(model, command_status))
+
+    def failed(self, error: BaseException) -> None:
+        """There will be no more frames."""
+        self.post_message(_Failed(error))
+
+    @on(_Attached)
+    def _on_attached(self, message: _Attached) -> None:
+        self.warnings = message.warnings
+
+    @on(_Frame)
+    def _on_frame(self, message: _Frame) -> None:
+        self._latest, self._command_status = message.model, message.command_status
+        if not self._paused:
+            self._model = message.model
+        self._draw()
+
+    @on(_Failed)
+    def _on_failed(self, message: _Failed) -> None:
+        self.exit(message.error)
+
+    def _draw(self) -> None:
+        self.query_one("#head", Line).show(self._head())
+        model = self._model
+        if model is None:
+            self._note("attaching…")
+            return
+        self._note("\n".join(self._notes(model)))
+        shown = arrange(model.vms, self._sort, self._pattern, self._reverse)
+        self.query_one(VmTable).show(rows(shown, self._expanded))
+        self._draw_detail()
+
+    def _note(self, text: str) -> None:
+        # Its height depends on the text, so a change lays out the whole screen again.
+        if text != self._noted:
+            notes = self.query_one("#notes", Static)
+            notes.display = bool(text)
+            notes.update(Text(text))
+            self._noted = text
+
+    def _draw_detail(self) -> None:
+        row = self.query_one(VmTable).selected
+        lines = detail(row) if row is not None else ("no VM is running",)
+        if row is None and self._pattern:
+            lines = (f"no VM has {printable(self._pattern)!r} in its label or name",)
+        self.query_one("#detail", Line).show("\n".join(lines))
+
+    def _head(self) -> str:
+        parts = [f"lpttrace {self._host}"]
+        if self.view.kind != "live":
+            parts.append(self.view.kind.upper())
+        parts.append("PAUSED" if self._paused else f"every {self.view.interval:g} s")
+        if self._model is not None:
+            vms = self._model.vms
+            vcpus = sum(len(vm.pairs) for vm in vms)
+            parts += [f"{len(vms)} VMs {vcpus} vCPUs", probes_line(self._model)]
+            parts.append(losses_line(self._model))
+        return "  ".join(parts)
+
+    def _notes(self, model: Model) -> list[str]:
+        notes = [f"{what} n/a: {printable(why)}" for what, why in not_visible(model.snapshot)]
+        if self._pattern and not self.query_one("#filter").has_class("open"):
+            notes.append(f"only VMs with {printable(self._pattern)!r}; Esc shows all")
+        if self._command_status is not None:
+            notes.append(f"the command has ended with status {self._command_status}")
+        return notes
+
+    @on(VmTable.Opened)
+    def _on_opened(self, message: VmTable.Opened) -> None:
+        (self._expanded.add if message.wanted else self._expanded.discard)(message.key)
+        self._draw()
+
+    @on(VmTable.Moved)
+    def _on_moved(self) -> None:
+        self._draw_detail()
+
+    @on(TableHead.Clicked)
+    def _on_head(self, message: TableHead.Clicked) -> None:
+        self._order(message.sort, message.sort == self._sort and not self._reverse)
+
+    @on(Input.Changed)
+    def _on_typed(self, message: Input.Changed) -> None:
+        self._pattern = message.value
+        self._draw()
+
+    @on(Input.Submitted)
+    def _on_submitted(self) -> None:
+        self._close_filter()
+
+    def _close_filter(self) -> None:
+        self.query_one("#filter").remove_class("open")
+        self.query_one(VmTable).focus()
+        self._draw()
+
+    def _order(self, sort: str, reverse: bool) -> None:
+        self._sort, self._reverse = sort, reverse
+        self.query_one(TableHead).mark(sort, reverse)
+        self._draw()
+
+    def action_sort(self, step: int) -> None:
+        """Sort by the column beside."""
+        here = _SORTS.index(self._sort) if self._sort in _SORTS else 0
+        self._order(_SORTS[(here + step) % len(_SORTS)], False)
+
+    def action_reverse(self) -> None:
+        """Turn the order round."""
+        self._order(self._sort, not self._reverse)
+
+    def action_expand(self, wanted: bool) -> None:
+        """Open or close all VMs."""
+        self._expanded.clear()
+        if wanted and self._model is not None:
+            self._expanded.update(vm.counters.key for vm in self._model.vms)
+        self._draw()
+
+    def action_filter(self) -> None:
+        """Let the user type what VMs to show."""
+        self.query_one("#filter").add_class("open")
+        self.query_one("#filter").focus()
+
+    def action_clear(self) -> None:
+        """Show all VMs again."""
+        self._pattern = ""
+        self.query_one("#filter", Input).value = ""
+        self._close_filter()
+
+    def action_pause(self) -> None:
+        """Hold the screen, or show the latest frame again."""
+        self._paused = not self._paused
+        self._model = self._model if self._paused else self._latest
+        self._draw()
+
+    def action_help(self) -> None:
+        """The keys."""
+        self.push_screen(Page(HELP))
+
+    def action_sight(self) -> None:
+        """Probes, losses and warnings."""
+        if self._latest is not None:
+            self.push_screen(Page(sight(self._latest, self.warnings)))
+
+    def action_leave(self) -> None:
+        """Quit."""
+        self.exit(0)
+
+
+def run(
+    source: WarningSource,
+    identify: Callable[[Snapshot], Mapping[VmKey, Guest]],
+    view: View,
+    command: Optional[Command],
+) -> int:
+    """Show the screen until the user quits; the exit status is the command's if it has ended.
+
+    Everything is detached on return. Raises what the source or the command raised.
+    """
+    return asyncio.run(_show(source, identify, view, command))
+
+
+async def _show(
+    source: WarningSource,
+    identify: Callable[[Snapshot], Mapping[VmKey, Guest]],
+    view: View,
+    command: Optional[Command],
+) -> int:
+    # In here already: on Python 3.9 an App belongs to the loop that runs when it is made.
+    app = TopApp(view)
+    feed = Feed(source, identify, view.interval, command, app)
+    # A signal must give the terminal back, so none may end us from the moment it is taken.
+    loop = asyncio.get_running_loop()
+    for number in _ENDING:
+        loop.add_signal_handler(number, app.exit, 128 + number)
+    app.call_later(feed.start)
+    try:
+        result = await app.run_async()
+    finally:
+        _end(feed)
+    for warning in app.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if isinstance(result, BaseException):
+        raise result
+    return result or (command.status if command else 0) or 0
+
+
+def _end(feed: Feed) -> None:
+    feed.stop()
+    if feed.ident is None:
+        return
+    feed.join(1.0)
+    if feed.is_alive():
+        print("detaching…", file=sys.stderr, flush=True)
+        feed.join()

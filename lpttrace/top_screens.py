@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Screens over the table: the keys, and what this run can and cannot see."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from lpttrace import __version__
+from lpttrace.model import Model
+from lpttrace.render import losses_line, printable
+
+__all__ = ["HELP", "Page", "sight"]
+
+HELP = f"""lpttrace {__version__}
+
+ ↑ ↓ PgUp PgDn Home End  move (also k, j)
+ → Enter Space           open a VM into vCPUs, a vCPU into classes
+ ←                       close it, or go to what it belongs to
+ e  c                    open, close all VMs
+ <  >                    sort by another column (or click its title)
+ r                       reverse the order
+ /                       show VMs whose label or name has what you type;
+                         with * or ? all of it must match; Esc shows all
+ p                       pause the screen; counting goes on
+ i                       probes, losses and warnings
+ q  Ctrl-C               quit
+
+ HVC/s, TIMER/s  hypercalls, and trapped timer register accesses, a second
+ MEAN            from kvm_exit to kvm_entry, of those served in the kernel
+                 without losing the CPU, in the last interval
+ LPT             published, failed, off; unknown: the VM ran before lpttrace
+ n/a             cannot be seen on this host; above the table is why
+ -               nothing happened that it could be computed from"""
+
+
+class Page(ModalScreen[None]):
+    """Text over the table, until a key closes it."""
+
+    BINDINGS = [
+        Binding("escape,q,enter,question_mark,i", "dismiss", "Close"),
+        Binding("ctrl+c", "app.leave", "Quit", show=False, priority=True),
+    ]
+    DEFAULT_CSS = """
+    Page { align: center middle; }
+    Page VerticalScroll { width: 80; max-width: 100%; height: auto; max-height: 100%;
+        border: round $primary; background: $surface; padding: 0 1; }
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+
+    def compose(self) -> ComposeResult:
+        """Text, no markup: there are names in it that others chose."""
+        with VerticalScroll():
+            yield Static(Text(self._text))
+
+    async def action_dismiss(self, result: None = None) -> None:
+        """Back to the table."""
+        self.dismiss()
+
+
+def sight(model: Model, warnings: tuple[str, ...]) -> str:
+    """Probes, losses and warnings in full."""
+    lines = ["Probes", ""]
+    for probe in model.snapshot.probes:
+        lines.append(f"  {probe.name:28} {'attached' if probe.attached else 'not attached'}")
+        if not probe.attached:
+            lines.append(f"    {printable(probe.reason)}")
+    lines += ["", losses_line(model).capitalize()]
+    if warnings:
+        lines += ["", "Warnings", "", *(f"  {printable(warning)}" for warning in warnings)]
+    return "\n".join(lines)

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Two snapshots a second apart that have a bit of everything, and the VMs in them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+from lpttrace.abi import TrapClass
+from lpttrace.catalog import HYPERCALL_PROBES, LPT_PROBES, TIMER_TRAP_PROBES
+from lpttrace.model import Guest, Model, compare, tally
+from lpttrace.snapshot import (
+    Account,
+    LptStructure,
+    LptUpdates,
+    Probe,
+    Snapshot,
+    Trap,
+    VcpuCounters,
+    VmCounters,
+    VmKey,
+)
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+
+SECOND = 1_000_000_000
+WEB, WEB_TWIN, BUILDER, LATE = (VmKey(0, 10), VmKey(1, 20), VmKey(2, 30), VmKey(3, 40))
+PSCI_VERSION = TrapClass("hypercall", "psci_version", "")
+UNKNOWN = TrapClass("hypercall", "unknown", "")
+CPU_ON = TrapClass("hypercall", "psci_cpu_on", "")
+CTL_READ = TrapClass("timer", "cntp_ctl_el0", "read")
+CTL_WRITE = TrapClass("timer", "cntp_ctl_el0", "write")
+_SCALES = (9_607_679_205_057_058_133, 2_213_609_288_845_146_193)
+STRUCTURE = LptStructure(0, 0, 2, 24_000_000, 100_000_000, *_SCALES, 61, 63)
+
+NASTY = 'web "1"\n\x1b[31m\u202e\\[bold]'
+
+
+def probes(*missing: str) -> tuple[Probe, ...]:
+    names = dict.fromkeys(HYPERCALL_PROBES + TIMER_TRAP_PROBES + LPT_PROBES)
+    reason = "this kernel has no function kvm_update_lpt_time, it lacks the LPT patches"
+    return tuple(
+        Probe(name, name not in missing, reason if name in missing else "") for name in names
+    )
+
+
+def losses(torn: int = 0) -> dict[str, int]:
+    names = ("no_slot", "no_vm", "hypercalls", "timer_traps", "updates_untimed")
+    return {**dict.fromkeys(names, 0), "torn": torn}
+
+
+@pytest.fixture
+def before() -> Snapshot:
+    """A second earlier: the builder has not begun, the late VM is not there."""
+    vcpus = (
+        VcpuCounters(WEB, 0, 1235, {PSCI_VERSION: Trap(Account(100, 100_000))}),
+        VcpuCounters(WEB_TWIN, 0, 1240, {CTL_READ: Trap(Account(50, 150_000), pending=1)}),
+    )
+    vms = (
+        VmCounters(WEB, 1234, True, LptUpdates(nothing=1)),
+        VmCounters(WEB_TWIN, 1234, True, LptUpdates(nothing=1)),
+    )
+    return Snapshot(9 * SECOND, 10 * SECOND, vms, vcpus, probes(), losses())
+
+
+@pytest.fixture
+def after() -> Snapshot:
+    """Every outcome, result and state; the builder has ended."""
+    web = {
+        PSCI_VERSION: Trap(Account(112, 118_000), Account(1, 40_000), Account(0, 0), 1),
+        CPU_ON: Trap(userspace=Account(2, 3_000_000)),
+        UNKNOWN: Trap(Account(7, 9_100)),
+    }
+    twin = {
+        CTL_READ: Trap(Account(101, 303_000)),
+        CTL_WRITE: Trap(Account(1009, 2_825_200), Account(3, 900_000)),
+    }
+    vcpus = (
+        VcpuCounters(WEB, 0, 1235, web, unpaired=1, last_unknown=0xC600_0999),
+        VcpuCounters(WEB, 1, 1236, {PSCI_VERSION: Trap(Account(5, 5_500))}),
+        VcpuCounters(WEB_TWIN, 0, 1240, twin),
+        VcpuCounters(BUILDER, 0, 2001, {PSCI_VERSION: Trap(Account(1_234_567, 987_654_321))}),
+        VcpuCounters(LATE, 0, 3001, {}),
+    )
+    published = LptUpdates({"published": Account(1, 12_300)}, 1, 0, STRUCTURE, 8 * SECOND)
+    failed = LptUpdates({"einval": Account(2, 3_000)}, 0, 22)
+    vms = (
+        VmCounters(WEB, 1234, True, published),
+        VmCounters(WEB_TWIN, 1234, True, failed),
+        VmCounters(BUILDER, 2000, False, LptUpdates(nothing=1)),
+        VmCounters(LATE, 3000, True, LptUpdates()),
+    )
+    return Snapshot(11 * SECOND - 4_000_000, 11 * SECOND, vms, vcpus, probes(), losses(torn=2))
+
+
+@pytest.fixture
+def guests() -> Mapping[VmKey, Guest]:
+    """Two VMs in one process, one with a name that wants to do harm."""
+    return {
+        WEB: Guest("1234", NASTY, 1234, "6a0d6f0e-0f6b-4b7c-9d0e-1f2e3d4c5b6a"),
+        WEB_TWIN: Guest("1234-2", "qemu-system-aarch64[1234]", 1234),
+        BUILDER: Guest("2000", "a name that is far too long for a table of eighty columns", 2000),
+        LATE: Guest("3000", "crosvm[3000]", 3000),
+    }
+
+
+@pytest.fixture
+def model(before: Snapshot, after: Snapshot, guests: Mapping[VmKey, Guest]) -> Model:
+    """The second between the two."""
+    return compare(tally(before), tally(after), guests)
+
+
+@pytest.fixture
+def golden() -> Callable[[str, str], None]:
+    """Compare with a file in tests/golden; LPTTRACE_UPDATE_GOLDEN=1 writes it instead."""
+
+    def check(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if os.environ.get("LPTTRACE_UPDATE_GOLDEN") == "1":
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8"), f"differs from {path}"
+
+    return check

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Names and labels of VMs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Optional
+
+import psutil
+import pytest
+
+from lpttrace.guests import Guests, Process, qemu_name, read_process
+from lpttrace.snapshot import Snapshot, VmCounters, VmKey
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("-name web", "web"),
+        ("-name guest=web,debug-threads=on", "web"),
+        ("-name debug-threads=on,guest=web", "web"),
+        ("-name web,process=qemu:web", "web"),
+        ("--name web", "web"),
+        ("-name guest=a,,b,debug-threads=on", "a,b"),
+        ("-name a,,b", "a,b"),
+        ("-name guest=a,,,,b", "a,,b"),
+        ("-name guest=a,,", "a,"),
+        ("-name guest=a=b", "a=b"),
+        ("-name old -name new", "new"),
+        ("-name guest=one,guest=two", "two"),
+        ("-name debug-threads=on", None),
+        ("-name guest=", None),
+        ("-name", None),
+        ("-m 4096", None),
+    ],
+)
+def test_qemu_names(command: str, name: Optional[str]) -> None:
+    assert qemu_name(["qemu-system-aarch64", *command.split()]) == name
+
+
+def snapshot(*vms: tuple[int, int, bool]) -> Snapshot:
+    """VMs as (seen_ns, tgid, alive)."""
+    counters = [
+        VmCounters(VmKey(index, seen), pid, alive, None)
+        for index, (seen, pid, alive) in enumerate(vms)
+    ]
+    return Snapshot(0, 0, tuple(counters), (), (), {})
+
+
+class Proc:
+    """A process table."""
+
+    def __init__(self, processes: Mapping[int, Sequence[str]]) -> None:
+        self.processes = dict(processes)
+
+    def __call__(self, pid: int) -> Optional[Process]:
+        command = self.processes.get(pid)
+        return Process(command[0], command) if command is not None else None
+
+
+def names(guests: Guests, now: Snapshot) -> list[tuple[str, str]]:
+    found = guests.identify(now)
+    return [(found[vm.key].vm, found[vm.key].name) for vm in now.vms]
+
+
+def test_one_process_may_have_several_vms() -> None:
+    guests = Guests(Proc({7: ["vmm"], 8: ["qemu", "-name", "web", "-uuid", "u-u"]}))
+    now = snapshot((2, 7, True), (1, 7, True), (3, 8, True))
+    assert names(guests, now) == [("7-2", "vmm[7]"), ("7", "vmm[7]"), ("8", "web")]
+    assert guests.identify(now)[now.vms[2].key].uuid == "u-u"
+
+
+def test_labels_are_never_given_twice() -> None:
+    proc = Proc({7: ["vmm"]})
+    guests = Guests(proc)
+    assert names(guests, snapshot((1, 7, True))) == [("7", "vmm[7]")]
+    assert names(guests, snapshot()) == []
+    proc.processes[7] = ["other"]
+    assert names(guests, snapshot((9, 7, True))) == [("7-2", "other[7]")]
+
+
+def test_the_dead_keep_their_names() -> None:
+    proc = Proc({7: ["vmm"]})
+    guests = Guests(proc)
+    now = snapshot((1, 7, True))
+    names(guests, now)
+    proc.processes[7] = ["somebody else by now"]
+    assert names(guests, snapshot((1, 7, False))) == [("7", "vmm[7]")]
+
+
+def test_who_was_never_seen_alive_is_not_taken_for_somebody_else() -> None:
+    guests = Guests(Proc({7: ["somebody else by now"]}))
+    assert names(guests, snapshot((1, 7, False))) == [("7", "?[7]")]
+
+
+def test_a_name_may_come_later() -> None:
+    proc = Proc({})
+    guests = Guests(proc)
+    assert names(guests, snapshot((1, 7, True))) == [("7", "?[7]")]
+    proc.processes[7] = ["vmm"]
+    assert names(guests, snapshot((1, 7, True))) == [("7", "vmm[7]")]
+
+
+def test_snapshots_come_in_any_order() -> None:
+    guests = Guests(Proc({7: ["vmm"]}))
+    now = snapshot((1, 7, True), (2, 7, True))
+    names(guests, now)
+    turned = replace(now, vms=now.vms[::-1])
+    assert [label for label, _ in names(guests, turned)] == ["7-2", "7"]
+
+
+def test_a_real_process() -> None:
+    process = read_process(os.getpid())
+    assert process is not None
+    assert process.executable == os.path.basename(os.path.realpath(sys.executable))
+
+
+def test_no_such_process() -> None:
+    child = subprocess.Popen(["true"])
+    child.wait()
+    assert read_process(child.pid) is None
+
+
+def test_a_zombie() -> None:
+    child = subprocess.Popen(["true"])
+    try:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        process = read_process(child.pid)
+        assert process is None or process.executable == "true"
+    finally:
+        child.wait()
+
+
+def test_names_that_are_no_utf8() -> None:
+    with subprocess.Popen(
+        [b"/bin/sh", b"-c", b"read line", b"-name", b"caf\xe9\x1b"], stdin=subprocess.PIPE
+    ) as shell:
+        process = read_process(shell.pid)
+        assert process is not None
+        name = qemu_name(process.command)
+        assert name == "caf\ufffd\x1b"
+        name.encode("utf-8")
+
+
+@pytest.mark.parametrize("error", [psutil.AccessDenied(7), OSError(5, "io"), ValueError("odd")])
+def test_whatever_proc_says(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    for method in ("exe", "name", "cmdline"):
+        monkeypatch.setattr(psutil.Process, method, refuse)
+    assert read_process(os.getpid()) is None
+    monkeypatch.setattr(psutil, "Process", refuse)
+    assert read_process(os.getpid()) is None
