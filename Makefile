@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# `make demo` and `make test` work in a fresh clone on Debian 12; both install what is missing.
+
+PYTHON ?= /usr/bin/python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+LAB    := deploy/lab/lab
+
+PROMTOOL := build/tools/usr/bin/promtool
+export PATH := $(CURDIR)/$(dir $(PROMTOOL)):$(PATH)
+
+# Of the tests, beyond what the lab needs (lab setup has its own list).
+TEST_PACKAGES := clang-format python3-bpfcc python3-venv shellcheck tmux
+
+PY_SOURCES := lpttrace tests deploy/lab/lab deploy/lab/labkit
+C_SOURCES   = $(shell git ls-files '*.c' '*.h')
+SH_SOURCES  = $(shell git ls-files '*.sh') .ci/run
+
+.PHONY: demo test check setup lint types unit golden wheel clean
+
+demo:
+	$(LAB) setup
+	deploy/demo/demo.sh
+
+test: setup check
+	$(BIN)/pytest tests/lab
+
+# As root: it installs Debian packages. Everything else needs no root.
+setup:
+	$(LAB) setup $(TEST_PACKAGES)
+
+check: lint types unit
+
+lint: $(VENV)/.done
+	$(BIN)/ruff format --check $(PY_SOURCES)
+	$(BIN)/ruff check $(PY_SOURCES)
+	clang-format --dry-run --Werror $(C_SOURCES)
+	shellcheck $(SH_SOURCES)
+
+types: $(VENV)/.done
+	$(BIN)/mypy
+	$(BIN)/mypy --config-file deploy/lab/mypy.ini
+	$(BIN)/vermin --no-tips --violations --target=3.9- lpttrace
+
+unit: $(VENV)/.done $(PROMTOOL)
+	$(MAKE) -C deploy/lab/workload OUT=$(CURDIR)/build/workload
+	$(BIN)/pytest tests/unit tests/contract
+
+# Rewrites the expected outputs; read the difference before committing it.
+golden: $(VENV)/.done
+	LPTTRACE_UPDATE_GOLDEN=1 $(BIN)/pytest tests/unit
+
+wheel: $(VENV)/.done
+	$(BIN)/python -m build --wheel --outdir dist .
+
+$(VENV)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+$(PROMTOOL):
+	tests/promtool.sh build/tools
+
+clean:
+	rm -rf build dist $(VENV)
