@@ -20,7 +20,10 @@ def main() -> None:
         # Until something is attached there is nothing to undo: Ctrl-C just ends the process, not
         # with a traceback out of some half-done import. What our parent ignores stays ignored.
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            # Blocked meanwhile: Python forgets a signal that comes while its handler changes.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     except KeyboardInterrupt:
         sys.exit(130)
     from lpttrace.cli_app import run

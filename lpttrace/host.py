@@ -153,10 +153,17 @@ def _btf(root: Path) -> tuple[Fact, dict[str, int]]:
 
 
 def _kprobes(root: Path) -> Fact:
-    if os.path.exists(root / "sys/bus/event_source/devices/kprobe"):
-        return Fact("kprobes", YES, "/sys/bus/event_source/devices/kprobe")
-    advice = "boot a kernel built with CONFIG_KPROBE_EVENTS=y"
-    return Fact("kprobes", NO, "this kernel has no kprobes", advice)
+    if not os.path.exists(root / "sys/bus/event_source/devices/kprobe"):
+        advice = "boot a kernel built with CONFIG_KPROBE_EVENTS=y"
+        return Fact("kprobes", NO, "this kernel has no kprobes", advice)
+    switch = "sys/kernel/debug/kprobes/enabled"
+    try:
+        enabled = (root / switch).read_text().strip()
+    except OSError:
+        enabled = "1"
+    if enabled == "0":
+        return Fact("kprobes", NO, "kprobes are switched off on this host", f"echo 1 > /{switch}")
+    return Fact("kprobes", YES, "/sys/bus/event_source/devices/kprobe")
 
 
 def _symbols(root: Path, names: tuple[str, ...]) -> tuple[Fact, dict[str, int]]:

@@ -23,6 +23,7 @@ from lpttrace.plan import (
     LPT_SYMBOL,
     Plan,
     ProbeSpec,
+    can_fire,
     check_host,
     explain,
     make_plan,
@@ -66,10 +67,10 @@ def attach_plan(options: LiveOptions) -> tuple[HostFacts, Plan]:
 
 
 def explain_outcomes(attachment: Attachment, facts: HostFacts) -> tuple[Probe, ...]:
-    """Every probe with, where it is not attached, the reason."""
+    """Every probe with, where it sees nothing, the reason."""
     return tuple(
         Probe(o.probe.name, True)
-        if o.attached
+        if o.attached and can_fire(o.probe, facts)
         else Probe(o.probe.name, False, explain(o.probe, o.code, o.detail, facts))
         for o in attachment.outcomes
     )

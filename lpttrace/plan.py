@@ -18,6 +18,7 @@ __all__ = [
     "RUNNING_VCPU_SYMBOLS",
     "Plan",
     "ProbeSpec",
+    "can_fire",
     "check_host",
     "explain",
     "make_plan",
@@ -163,15 +164,21 @@ def _retarget(probe: ProbeSpec, lpt_symbol: str) -> ProbeSpec:
     return ProbeSpec(probe.name, probe.kind, lpt_symbol, probe.program, probe.without)
 
 
+def can_fire(probe: ProbeSpec, facts: HostFacts) -> bool:
+    """False if the probe, attached or not, sees nothing: kprobes can be switched off as a whole."""
+    return probe.kind == "raw_tracepoint" or facts["kprobes"].state != NO
+
+
 def explain(probe: ProbeSpec, code: int, detail: str, facts: HostFacts) -> str:
     """Why a probe is not attached: code is an errno, 0 if the program itself was refused."""
     if code == errno.ENOENT and probe.kind == "raw_tracepoint":
         return f"this kernel has no tracepoint {probe.target}"
-    if probe.kind != "raw_tracepoint" and facts["kprobes"].state == NO:
-        return f"{facts['kprobes'].detail}, so none at {probe.target}"
+    if not can_fire(probe, facts):
+        return f"{facts['kprobes'].detail} ({facts['kprobes'].advice}), so none at {probe.target}"
     known = probe.target in facts.symbols
     if probe.kind != "raw_tracepoint" and not known and facts["kallsyms"].state != "unknown":
-        hint = ", it lacks the LPT patches" if probe.name in LPT_PROBES[:2] else ""
+        lpt = probe.name in LPT_PROBES[:2]
+        hint = ": it lacks the LPT patches, or they renamed it (--lpt-symbol)" if lpt else ""
         return f"this kernel has no function {probe.target}{hint}"
     if code:
         return f"the kernel refused {probe.kind} {probe.target}: {os.strerror(code)}"

@@ -75,6 +75,19 @@ def test_a_missing_lpt_symbol_stops_nothing_else(cases: dict[str, dict[str, Any]
     assert "warning: this kernel has no function no_such_function" in case["stderr"]
 
 
+def test_without_kprobes_the_rest_is_still_exact(cases: dict[str, dict[str, Any]]) -> None:
+    # Who runs which vCPU is then known from kvm_running_vcpu alone.
+    case = cases["kprobes off"]
+    frame = json.loads(case["stdout"])
+    (vm,) = frame["vms"]
+    assert case["status"] == 0
+    assert vm["lpt"] is None and not frame["probes"]["kvm_arch_vcpu_load"]["attached"]
+    versions = {v["vcpu"]: v["hypercalls"]["psci_version"]["count"] for v in vm["vcpus"]}
+    assert versions == {0: 11, 1: 11, 2: 11}
+    assert set(frame["losses"].values()) == {0}
+    assert "warning: kprobes are switched off on this host" in case["stderr"]
+
+
 @pytest.mark.parametrize("case", ["ipa only", "freq only"])
 def test_wrong_attributes_are_a_failed_update(cases: dict[str, dict[str, Any]], case: str) -> None:
     (vm,) = json.loads(cases[case]["stdout"])["vms"]

@@ -163,7 +163,7 @@ def test_a_closed_pipe(arguments: tuple[str, ...]) -> None:
         assert process.stderr.read() == ""
 
 
-@pytest.mark.parametrize("delay", [0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.8])
+@pytest.mark.parametrize("delay", [0.02, 0.05, 0.1, 0.2, 0.3, 0.8])
 @pytest.mark.parametrize("command", [("top", "--batch"), ("serve", "--listen", "127.0.0.1:0")])
 def test_ctrl_c_at_any_moment(command: tuple[str, ...], delay: float) -> None:
     # The moments that are ours begin with our first module; a dot says that it is there.

@@ -114,3 +114,11 @@ def test_an_empty_root_has_an_answer_to_everything(tmp_path: Path) -> None:
 def test_tracefs(tmp_path: Path) -> None:
     (tmp_path / "sys/kernel/debug/tracing/events").mkdir(parents=True)
     assert probe_host(SYMBOLS, tmp_path)["tracefs"].detail == "/sys/kernel/debug/tracing"
+
+
+def test_kprobes_switched_off(tmp_path: Path) -> None:
+    (tmp_path / "sys/bus/event_source/devices/kprobe").mkdir(parents=True)
+    assert probe_host(SYMBOLS, tmp_path)["kprobes"].state == YES
+    write(tmp_path, {"sys/kernel/debug/kprobes/enabled": "0\n"})
+    fact = probe_host(SYMBOLS, tmp_path)["kprobes"]
+    assert (fact.state, fact.advice) == (NO, "echo 1 > /sys/kernel/debug/kprobes/enabled")

@@ -51,6 +51,16 @@ def hidden(directory: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def kprobes_off() -> Iterator[None]:
+    switch = Path("/sys/kernel/debug/kprobes/enabled")
+    switch.write_text("0")
+    try:
+        yield
+    finally:
+        switch.write_text("1")
+
+
+@contextlib.contextmanager
 def wrong_bcc() -> Iterator[None]:
     """What PyPI calls bcc: a package of that name, without BPF in it."""
     with without(BCC):
@@ -88,6 +98,8 @@ def main() -> None:
     note("no lpt symbol", [*FRAME, "--json", "--lpt-symbol", "no_such_function"])
     note("ipa only", [*FRAME, "--json", "--", *vmm("vcpus=1,lpt=ipa-only")])
     note("freq only", [*FRAME, "--json", "--", *vmm("vcpus=1,lpt=freq-only,pv-freq=100000000")])
+    with kprobes_off():
+        note("kprobes off", [*FRAME, "--json", "--", *vmm("vcpus=3,lpt=on,pv-freq=100000000")])
     with hidden("/sys/kernel/debug"), hidden("/sys/kernel/tracing"):
         note("no tracefs", FRAME)
     results["left"] = {"kprobes": bpf_programs_left()}
