@@ -11,17 +11,18 @@ from dataclasses import asdict, dataclass
 from typing import Optional
 
 from lpttrace.attach import Attachment
+from lpttrace.catalog import HYPERCALL_PROBES, LPT_PROBES, TIMER_TRAP_PROBES
 from lpttrace.errors import LpttraceError
 from lpttrace.host import NO, UNKNOWN, YES, Fact, probe_host
 from lpttrace.live import explain_outcomes
-from lpttrace.plan import LPT_PROBES, LPT_SYMBOL, check_host, make_plan, symbols_wanted
+from lpttrace.plan import LPT_SYMBOL, check_host, make_plan, symbols_wanted
 from lpttrace.snapshot import Probe
 
 __all__ = ["Diagnosis", "diagnose", "render_text", "run"]
 
 _ABILITIES = (
-    ("hypercalls", ("kvm_entry", "kvm_exit", "kvm_hvc_arm64")),
-    ("timer traps", ("kvm_entry", "kvm_exit", "kvm_handle_sys_reg")),
+    ("hypercalls", HYPERCALL_PROBES),
+    ("timer traps", TIMER_TRAP_PROBES),
     ("LPT updates", LPT_PROBES),
     ("scheduled-out traps apart", ("kvm_arch_vcpu_load",)),
     ("traps in the VMM apart", ("kvm_userspace_exit",)),

@@ -15,11 +15,11 @@ from typing import Optional
 
 from lpttrace import abi
 from lpttrace.attach import Attachment
+from lpttrace.catalog import LPT_PROBES
 from lpttrace.errors import HostError
 from lpttrace.host import NO, HostFacts, probe_host
 from lpttrace.maps import MappedArray, delete, keys, lookup_u32, push
 from lpttrace.plan import (
-    LPT_PROBES,
     LPT_SYMBOL,
     Plan,
     ProbeSpec,

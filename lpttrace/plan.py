@@ -12,7 +12,6 @@ from lpttrace.errors import HostError, LpttraceError, PermissionError_
 from lpttrace.host import NO, HostFacts
 
 __all__ = [
-    "LPT_PROBES",
     "LPT_SYMBOL",
     "PROBES",
     "RUNNING_VCPU_SYMBOLS",
@@ -26,6 +25,7 @@ __all__ = [
 ]
 
 LPT_SYMBOL = "kvm_update_lpt_time"
+_LPT_PROGRAMS = ("on_lpt_update", "on_lpt_update_return")
 RUNNING_VCPU_SYMBOLS = ("kvm_running_vcpu", "__per_cpu_offset")
 
 
@@ -112,9 +112,6 @@ PROBES = (
     ),
 )
 
-LPT_PROBES = ("kvm_update_lpt_time", "kvm_update_lpt_time_return", "kvm_write_guest")
-"""LPT updates are visible only with all of these."""
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -177,7 +174,7 @@ def explain(probe: ProbeSpec, code: int, detail: str, facts: HostFacts) -> str:
         return f"{facts['kprobes'].detail} ({facts['kprobes'].advice}), so none at {probe.target}"
     known = probe.target in facts.symbols
     if probe.kind != "raw_tracepoint" and not known and facts["kallsyms"].state != "unknown":
-        lpt = probe.name in LPT_PROBES[:2]
+        lpt = probe.program in _LPT_PROGRAMS
         hint = ": it lacks the LPT patches, or they renamed it (--lpt-symbol)" if lpt else ""
         return f"this kernel has no function {probe.target}{hint}"
     if code:

@@ -309,7 +309,8 @@ async def _show(
         print(f"warning: {warning}", file=sys.stderr)
     if isinstance(result, BaseException):
         raise result
-    return result or (command.status if command else 0) or 0
+    # Textual shows what went wrong in the screen itself, and only tells by its return code.
+    return result or app.return_code or (command.status if command else 0) or 0
 
 
 def _end(feed: Feed) -> None:

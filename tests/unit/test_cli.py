@@ -128,7 +128,8 @@ def test_once_with_a_command() -> None:
 def test_frames_until_the_command_ends() -> None:
     result = run("top", "--json", *SYNTHETIC, "--interval", "0.2", "sh", "-c", "sleep 0.5")
     assert result.returncode == 0
-    assert len(result.stdout.splitlines()) == 3
+    # Two whole intervals at least, and the rest of one.
+    assert len(result.stdout.splitlines()) >= 3
 
 
 def test_a_command_that_outlives_the_frames_is_ended() -> None:
@@ -163,11 +164,15 @@ def test_a_closed_pipe(arguments: tuple[str, ...]) -> None:
         assert process.stderr.read() == ""
 
 
-@pytest.mark.parametrize("delay", [0.02, 0.05, 0.1, 0.2, 0.3, 0.8])
+@pytest.mark.parametrize("delay", [0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.8])
 @pytest.mark.parametrize("command", [("top", "--batch"), ("serve", "--listen", "127.0.0.1:0")])
 def test_ctrl_c_at_any_moment(command: tuple[str, ...], delay: float) -> None:
-    # The moments that are ours begin with our first module; a dot says that it is there.
-    script = "import os, lpttrace.cli as cli; os.write(1, b'.'); cli.main()"
+    # Before main() has dealt with SIGINT, the moments are the interpreter's; a dot says so.
+    script = (
+        "import os, signal, lpttrace.cli as cli; mask = signal.pthread_sigmask\n"
+        "def dot(how, what): mask(how, what); how == signal.SIG_UNBLOCK and os.write(1, b'.')\n"
+        "signal.pthread_sigmask = dot; cli.main()"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", script, *command, *SYNTHETIC],
         cwd=ROOT,

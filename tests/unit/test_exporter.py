@@ -63,7 +63,7 @@ def test_openmetrics(collector: SnapshotCollector, golden: Callable[[str, str], 
 
 def test_promtool_finds_nothing_to_say(collector: SnapshotCollector) -> None:
     promtool = shutil.which("promtool")
-    assert promtool, "promtool is not installed: apt-get install prometheus"
+    assert promtool, "promtool is not on PATH: make check gets it, with tests/promtool.sh"
     result = subprocess.run(
         [promtool, "check", "metrics"],
         input=exposition(collector),

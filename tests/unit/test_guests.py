@@ -136,9 +136,10 @@ def test_a_zombie() -> None:
 
 
 def test_names_that_are_no_utf8() -> None:
-    with subprocess.Popen(
-        [b"/bin/sh", b"-c", b"read line", b"-name", b"caf\xe9\x1b"], stdin=subprocess.PIPE
-    ) as shell:
+    command = [b"/bin/sh", b"-c", b"echo ready; read line", b"-name", b"caf\xe9\x1b"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shell:
+        # Popen returns when exec has begun; /proc has the arguments only when it is done.
+        assert shell.stdout and shell.stdout.readline() == b"ready\n"
         process = read_process(shell.pid)
         assert process is not None
         name = qemu_name(process.command)
