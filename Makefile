@@ -23,6 +23,7 @@ demo:
 	deploy/demo/demo.sh
 
 test: setup check
+	$(LAB) build
 	$(BIN)/pytest tests/lab
 
 # As root: it installs Debian packages. Everything else needs no root.
