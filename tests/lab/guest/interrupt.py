@@ -19,8 +19,8 @@ COMMANDS = (
     ["lpttrace", "top", "--batch", "--interval", "0.5"],
     ["lpttrace", "serve"],
 )
-# From the first import to the middle of the work; how long attaching takes is measured first.
-MOMENTS = (0.02, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 1.0, 1.3)
+# From our first line to the middle of the work; how long attaching takes is measured first.
+MOMENTS = (0.0, 0.02, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 1.0, 1.3)
 
 
 def kprobes() -> int:
@@ -38,6 +38,22 @@ def raw_tracepoint_programs() -> int:
     return held
 
 
+def wait_for_our_code(pid: int) -> None:
+    """Until the first thing our code does: give SIGINT its default action.
+
+    Before that, Ctrl-C meets the interpreter while it starts, and it says so itself.
+    """
+    status = Path(f"/proc/{pid}/status")
+    caught_by_python = False
+    while True:
+        line = next(x for x in status.read_text().splitlines() if x.startswith("SigCgt:"))
+        caught = int(line.split()[1], 16) >> (signal.SIGINT - 1) & 1
+        if caught_by_python and not caught:
+            return
+        caught_by_python |= bool(caught)
+        time.sleep(0.002)
+
+
 def interrupt(command: list[str], after: float) -> dict[str, object]:
     # A group of its own, as a shell makes for a job: Ctrl-C goes to all of it.
     process = subprocess.Popen(
@@ -47,6 +63,7 @@ def interrupt(command: list[str], after: float) -> dict[str, object]:
         text=True,
         start_new_session=True,
     )
+    wait_for_our_code(process.pid)
     time.sleep(after)
     os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=120)
