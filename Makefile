@@ -55,7 +55,7 @@ wheel: $(VENV)/.done
 	$(BIN)/python -m build --wheel --outdir dist .
 
 $(VENV)/.done: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { echo "run 'make setup' as root first" >&2; exit 1; }
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 

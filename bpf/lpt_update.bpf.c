@@ -15,14 +15,16 @@ int on_lpt_update(struct pt_regs *ctx)
 {
 	u32 tid = bpf_get_current_pid_tgid();
 	struct lpt_call call = {};
-	u32 *vm = vm_of(PT_REGS_PARM1(ctx));
 
-	if (!vm)
+	call.vm = vm_of(PT_REGS_PARM1(ctx));
+	if (call.vm == NO_SLOT)
 		return 0;
-	call.vm = *vm;
 	call.start_ns = bpf_ktime_get_ns();
-	if (lpt_calls.update(&tid, &call))
+	/* One that is there already is a call whose return the kretprobe had no instance for. */
+	if (lpt_calls.insert(&tid, &call)) {
 		COUNT_LOSS(updates_untimed);
+		lpt_calls.update(&tid, &call);
+	}
 	return 0;
 }
 

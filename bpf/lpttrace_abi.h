@@ -251,6 +251,7 @@ struct lpt_vm {
 struct lpt_losses {
 	unsigned long long no_slot;	    /* vCPUs that found no free slot */
 	unsigned long long no_vm;	    /* VMs that found no free record */
+	unsigned long long not_remembered;  /* loads of vCPUs refused, with no room to note it */
 	unsigned long long hypercalls;	    /* hypercalls of vCPUs without a slot */
 	unsigned long long timer_traps;	    /* timer traps of vCPUs without a slot */
 	unsigned long long updates_untimed; /* LPT updates whose begin was not stored */

@@ -32,11 +32,12 @@ BPF_F_TABLE("array", u32, struct lpt_losses, losses, 1, BPF_F_MMAPABLE);
 BPF_QUEUE(free_slots, u32, MAX_VCPUS);
 BPF_QUEUE(free_vms, u32, MAX_VCPUS);
 
-/* Larger than the slots: vCPUs without one are remembered too. */
-BPF_HASH(tids, u32, u32, MAX_VCPUS * 4);
-BPF_HASH(vcpus, struct vcpu_key, u32, MAX_VCPUS * 4);
-BPF_HASH(kvms, u64, u32, MAX_VCPUS);
-BPF_HASH(lpt_calls, u32, struct lpt_call, MAX_VCPUS);
+/* What leads there is larger: vCPUs and VMs that were refused are remembered too. */
+#define REMEMBERED (MAX_VCPUS * 4 + 4096)
+BPF_HASH(tids, u32, u32, REMEMBERED);
+BPF_HASH(vcpus, struct vcpu_key, u32, REMEMBERED);
+BPF_HASH(kvms, u64, u32, REMEMBERED);
+BPF_HASH(lpt_calls, u32, struct lpt_call, MAX_VCPUS + 1024);
 
 static __always_inline struct lpt_losses *all_losses(void)
 {

@@ -82,6 +82,7 @@ int on_destroy_vm(struct pt_regs *ctx)
 
 	if (!index)
 		return 0;
+	/* Not there if the VM was refused. */
 	vm = vms.lookup(index);
 	if (vm)
 		vm->state = LPT_DEAD;

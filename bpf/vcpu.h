@@ -15,49 +15,52 @@ static __always_inline struct lpt_slot *slot_of_current(void)
 	return index ? slots.lookup(index) : NULL;
 }
 
-/* A record for a VM not seen before. Two of its vCPUs may come at once: the first to insert wins.
- */
-static __always_inline u32 *take_vm(u64 kvm)
+/* A record for a VM that has none. Two of its vCPUs may come at once: the first to insert wins. */
+static __always_inline u32 take_vm(u64 kvm, bool known)
 {
+	u32 index = NO_SLOT, *winner;
 	struct lpt_vm *vm;
-	u32 index;
 
 	if (free_vms.pop(&index)) {
-		COUNT_LOSS(no_vm);
-		return NULL;
+		index = NO_SLOT;
+		if (!known && !kvms.insert(&kvm, &index))
+			COUNT_LOSS(no_vm);
+		return NO_SLOT;
 	}
 	vm = vms.lookup(&index);
 	if (!vm)
-		return NULL;
+		return NO_SLOT;
 	vm->kvm = kvm;
 	vm->seen_ns = bpf_ktime_get_ns();
 	vm->tgid = bpf_get_current_pid_tgid() >> 32;
+	if (known)
+		kvms.delete(&kvm);
 	if (kvms.insert(&kvm, &index)) {
 		free_vms.push(&index, 0);
-		return kvms.lookup(&kvm);
+		winner = kvms.lookup(&kvm);
+		return winner ? *winner : NO_SLOT;
 	}
 	vm->state = LPT_ALIVE;
-	return kvms.lookup(&kvm);
+	return index;
 }
 
-static __always_inline u32 *vm_of(u64 kvm)
+/* The index of a VM's record; NO_SLOT if there is none for it. */
+static __always_inline u32 vm_of(u64 kvm)
 {
-	u32 *index = kvms.lookup(&kvm);
+	u32 *known = kvms.lookup(&kvm);
 
-	return index ?: take_vm(kvm);
+	if (known && *known != NO_SLOT)
+		return *known;
+	return take_vm(kvm, known != NULL);
 }
 
-/* A slot for a vCPU that has none; `known` if it was refused before, which was counted then. */
-static __always_inline u32 take_slot(struct vcpu_key *key, u64 vcpu, bool known)
+static __always_inline u32 take_slot(struct vcpu_key *key, u64 vcpu)
 {
 	struct lpt_slot *slot;
 	u32 index;
 
-	if (free_slots.pop(&index)) {
-		if (!known)
-			COUNT_LOSS(no_slot);
+	if (free_slots.pop(&index))
 		return NO_SLOT;
-	}
 	slot = slots.lookup(&index);
 	if (!slot)
 		return NO_SLOT;
@@ -69,15 +72,34 @@ static __always_inline u32 take_slot(struct vcpu_key *key, u64 vcpu, bool known)
 	return index;
 }
 
+static __always_inline void give_slot_back(u32 index)
+{
+	struct lpt_slot *slot = slots.lookup(&index);
+
+	if (!slot)
+		return;
+	slot->state = LPT_FREE;
+	slot->vcpu = 0;
+	free_slots.push(&index, 0);
+}
+
+/* The index of a vCPU's slot. One that is refused is remembered, so that it is counted once. */
 static __always_inline u32 slot_of(struct vcpu_key *key, u64 vcpu)
 {
 	u32 *known = vcpus.lookup(key);
+	bool counted = known != NULL;
 	u32 index;
 
 	if (known && *known != NO_SLOT)
 		return *known;
-	index = take_slot(key, vcpu, known != NULL);
-	vcpus.update(key, &index);
+	index = take_slot(key, vcpu);
+	if (vcpus.update(key, &index)) {
+		give_slot_back(index);
+		COUNT_LOSS(not_remembered);
+		return NO_SLOT;
+	}
+	if (index == NO_SLOT && !counted)
+		COUNT_LOSS(no_slot);
 	return index;
 }
 
@@ -96,23 +118,22 @@ static __always_inline void move_slot(u32 index, u32 tid)
 	slot->tid = tid;
 }
 
-/* From now on this thread runs this vCPU. Returns the index of its slot, NULL or NO_SLOT. */
+/* From now on this thread runs this vCPU. Returns where the index of its slot is, or NULL. */
 static __always_inline u32 *bind_vcpu(u64 vcpu, u32 tid)
 {
 	struct vcpu_key key = {};
 	u32 index = NO_SLOT;
 	u64 kvm = 0;
-	u32 *vm;
 
 	bpf_probe_read_kernel(&kvm, sizeof(kvm), (void *)(vcpu + KVM_VCPU_KVM));
 	bpf_probe_read_kernel(&key.vcpu_id, sizeof(key.vcpu_id), (void *)(vcpu + KVM_VCPU_ID));
-	vm = vm_of(kvm);
-	if (vm) {
-		key.vm = *vm;
+	key.vm = vm_of(kvm);
+	if (key.vm != NO_SLOT) {
 		index = slot_of(&key, vcpu);
 		move_slot(index, tid);
 	}
-	tids.update(&tid, &index);
+	if (tids.update(&tid, &index))
+		COUNT_LOSS(not_remembered);
 	return tids.lookup(&tid);
 }
 

@@ -214,6 +214,7 @@ class Losses(ctypes.Structure):
     _fields_ = [
         ("no_slot", ctypes.c_uint64),
         ("no_vm", ctypes.c_uint64),
+        ("not_remembered", ctypes.c_uint64),
         ("hypercalls", ctypes.c_uint64),
         ("timer_traps", ctypes.c_uint64),
         ("updates_untimed", ctypes.c_uint64),

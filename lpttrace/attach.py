@@ -144,7 +144,9 @@ def ask_loader(
         try:
             theirs.close()
             ours.send(_request(plan, cflags))
-            data, ancillary, _, _ = ours.recvmsg(1 << 20, socket.CMSG_SPACE(4 * _MAX_FDS))
+            data, ancillary, _, _ = ours.recvmsg(
+                1 << 20, socket.CMSG_SPACE(4 * _MAX_FDS), socket.MSG_CMSG_CLOEXEC
+            )
             fds = _received(ancillary)
             said = child.communicate()[1].decode(errors="replace")
         finally:

@@ -90,6 +90,14 @@ HYPERCALL_SERVICE = Metric(
     HYPERCALL_PROBES,
     "HVC MEAN",
 )
+HYPERCALLS_SERVED = Metric(
+    "lpttrace_hypercalls_served_total",
+    "counter",
+    _HYPERCALL,
+    "Those of lpttrace_hypercalls_total whose time is in lpttrace_hypercall_service_seconds_total: "
+    "divide the two for the mean.",
+    probes=HYPERCALL_PROBES,
+)
 HYPERCALLS_APART = Metric(
     "lpttrace_hypercalls_apart_total",
     "counter",
@@ -125,6 +133,14 @@ TIMER_TRAP_SERVICE = Metric(
     "seconds",
     TIMER_TRAP_PROBES,
     "TMR MEAN",
+)
+TIMER_TRAPS_SERVED = Metric(
+    "lpttrace_timer_traps_served_total",
+    "counter",
+    _TIMER,
+    "Those of lpttrace_timer_traps_total whose time is in "
+    "lpttrace_timer_trap_service_seconds_total: divide the two for the mean.",
+    probes=TIMER_TRAP_PROBES,
 )
 TIMER_TRAPS_APART = Metric(
     "lpttrace_timer_traps_apart_total",
@@ -235,6 +251,13 @@ VMS_WITHOUT_RECORD = Metric(
     (),
     "VMs that are not counted because all records were taken: raise --max-vcpus.",
 )
+NOT_REMEMBERED = Metric(
+    "lpttrace_refusals_not_remembered_total",
+    "counter",
+    (),
+    "Times a vCPU got a CPU and could be neither given a slot nor noted as refused, so that it may "
+    "be in lpttrace_vcpus_without_slot_total more than once: raise --max-vcpus.",
+)
 LOST_HYPERCALLS = Metric(
     "lpttrace_lost_hypercalls_total",
     "counter",
@@ -274,6 +297,7 @@ READ_SECONDS = Metric(
 LOSSES: Mapping[str, Metric] = {
     "no_slot": VCPUS_WITHOUT_SLOT,
     "no_vm": VMS_WITHOUT_RECORD,
+    "not_remembered": NOT_REMEMBERED,
     "hypercalls": LOST_HYPERCALLS,
     "timer_traps": LOST_TIMER_TRAPS,
     "updates_untimed": UNTIMED_LPT_UPDATES,
@@ -297,8 +321,8 @@ def markdown() -> str:
         "moment lpttrace was attached. Series of a VM stay for a while after it ended, then go.",
         "The usual `process_*` metrics tell what lpttrace itself costs.",
         "",
-        "Mean service time: `service_seconds_total / (total - sum of apart_total)`, rates of each;",
-        "`total` is ahead by the one trap a vCPU may be in.",
+        "Mean service time: `rate(..._service_seconds_total[5m]) / rate(..._served_total[5m])`.",
+        "Total is served plus apart, plus the one trap a vCPU may be in.",
         "",
         "| metric | kind | labels | meaning | probes needed |",
         "|---|---|---|---|---|",

@@ -110,6 +110,26 @@ _SYNTHETIC = typer.Option(
 )
 
 
+_INTERVAL = typer.Option(
+    1.0, "--interval", metavar="SECONDS", min=0.1, max=86400, help="Time of a frame."
+)
+_COUNT = typer.Option(
+    0, "--count", metavar="N", min=0, help="End after N frames, 0: never; implies --batch."
+)
+_SORT = typer.Option(
+    "vm",
+    "--sort",
+    metavar="KEY",
+    help="vm, hypercalls, hypercall-mean, timer-traps, timer-trap-mean, lpt or vcpus.",
+)
+_PATTERN = typer.Option(
+    "",
+    "--vm",
+    metavar="PATTERN",
+    help="VMs with this in label or name; with * or ?, all of it must match.",
+)
+
+
 @app.command(
     context_settings={"allow_interspersed_args": False},
     epilog="""A mean is the time from kvm_exit to kvm_entry of traps served in the kernel; n/a
@@ -140,24 +160,10 @@ def top(
     as_json: bool = typer.Option(
         False, "--json", help="Frames as JSON, one document a line; implies --batch."
     ),
-    interval: float = typer.Option(
-        1.0, "--interval", metavar="SECONDS", min=0.1, max=86400, help="Time of a frame."
-    ),
-    count: int = typer.Option(
-        0, "--count", metavar="N", min=0, help="End after N frames, 0: never; implies --batch."
-    ),
-    sort: str = typer.Option(
-        "vm",
-        "--sort",
-        metavar="KEY",
-        help="vm, hypercalls, hypercall-mean, timer-traps, timer-trap-mean, lpt or vcpus.",
-    ),
-    pattern: str = typer.Option(
-        "",
-        "--vm",
-        metavar="PATTERN",
-        help="VMs with this in label or name; with * or ?, all of it must match.",
-    ),
+    interval: float = _INTERVAL,
+    count: int = _COUNT,
+    sort: str = _SORT,
+    pattern: str = _PATTERN,
     vcpus: bool = typer.Option(False, "--vcpus", help="Add a table of vCPUs."),
     classes: bool = typer.Option(
         False, "--classes", help="Add a table of functions and registers."

@@ -24,6 +24,8 @@ __all__ = ["SourceOptions", "TopOptions", "serve", "top"]
 
 # While COMMAND runs: how often to look which processes are VMs, before they are gone.
 _LOOK_SECONDS = 0.25
+# Between scrapes: a VM may come and go between two, and keeps its slots until it is read.
+_SERVE_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,11 @@ def _loop(sampler: Sampler, show: _Printer, options: TopOptions, command: Option
     frames = 1 if options.once else options.count
     shown, due = 0, time.monotonic()
     while True:
-        due += options.interval
+        # After a stop, go on from now: frames are not made up for.
+        due = max(due + options.interval, time.monotonic())
         ended = _wait_until(due, sampler, command)
         if command and options.once and not ended:
+            sampler.peek()
             continue
         show(sampler.next())
         shown += 1
@@ -194,7 +198,8 @@ def serve(listen: str, options: SourceOptions) -> int:
 
     feed = _feed(options)
     read = _telling(feed.source.read, warn)
-    server = MetricsServer(listen, SnapshotCollector(read, feed.identify, feed.kind))
+    collector = SnapshotCollector(read, feed.identify, feed.kind)
+    server = MetricsServer(listen, collector)
     try:
         with feed.source:
             for text in feed.source.warnings:
@@ -202,7 +207,8 @@ def serve(listen: str, options: SourceOptions) -> int:
             with server:
                 print(f"listening on {server.url}", file=sys.stderr, flush=True)
                 while True:
-                    signal.pause()
+                    time.sleep(_SERVE_LOOK_SECONDS)
+                    collector.look()
     except Interrupted as interruption:
         if interruption.signum == signal.SIGHUP:
             raise

@@ -53,6 +53,24 @@ _TIMERS = {
 }
 
 
+# Out of sight on every host, whatever is attached (the kernel's hyp code, and its tracepoints).
+_NEVER = (
+    Fact(
+        "AArch32 guests",
+        NO,
+        "timer accesses of 32-bit guests (CP15) pass another tracepoint and are not counted",
+    ),
+    Fact(
+        "served at EL2",
+        NO,
+        "SMCCC_ARCH_WORKAROUND_1 to 3, some calls of protected VMs, and from Linux 6.6 on CNTPCT "
+        "of VMs with a counter offset never reach the host kernel",
+    ),
+    Fact("SMC conduit", NO, "calls by SMC instead of HVC have no tracepoint"),
+    Fact("guest user space", NO, "counter reads a guest traps from its own user space stay in it"),
+)
+
+
 @dataclass(frozen=True)
 class Diagnosis:
     """facts of the host, what can be seen, every probe, and why nothing can be (or "")."""
@@ -73,7 +91,7 @@ def diagnose(lpt_symbol: str = LPT_SYMBOL) -> Diagnosis:
             probes = explain_outcomes(attachment, facts)
     except LpttraceError as error:
         return Diagnosis(facts.facts, (), (), str(error), error.exit_status)
-    abilities = (*_abilities(probes), _TIMERS[facts.el2])
+    abilities = (*_abilities(probes), _TIMERS[facts.el2], *_NEVER)
     able = all(fact.state == YES for fact in abilities if fact.name in _MAIN_JOB)
     return Diagnosis(facts.facts, abilities, probes, "", 0 if able else 3)
 

@@ -26,7 +26,7 @@ from prometheus_client.registry import Collector
 from lpttrace import __version__, catalog
 from lpttrace.errors import LpttraceError
 from lpttrace.model import Guest
-from lpttrace.model_lpt import scale_errors, scales
+from lpttrace.model_lpt import lpt_state, scale_errors, scales
 from lpttrace.render import printable
 from lpttrace.snapshot import LptUpdates, Snapshot, Trap, VcpuCounters, VmKey
 
@@ -89,12 +89,19 @@ class SnapshotCollector(Collector):
         """Every family of the catalogue, without reading anything."""
         return [_family(metric) for metric in catalog.METRICS]
 
-    def collect(self) -> Iterable[Metric]:
-        """The families of now."""
+    def look(self) -> None:
+        """Read between scrapes: VMs that end are named, and give back what they took."""
+        self._look()
+
+    def _look(self) -> tuple[Snapshot, Mapping[VmKey, Guest]]:
         with self._lock:
             snapshot = self._read()
-            boot = self._unix_time() - snapshot.end_ns / _NS
-            guests = dict(self._identify(snapshot))
+            return snapshot, dict(self._identify(snapshot))
+
+    def collect(self) -> Iterable[Metric]:
+        """The families of now."""
+        snapshot, guests = self._look()
+        boot = self._unix_time() - snapshot.end_ns / _NS
         exposition = _Exposition(snapshot.attached)
         exposition.info(catalog.BUILD, (__version__, self._source))
         _add_run(exposition, snapshot)
@@ -119,6 +126,8 @@ def _add_run(exposition: _Exposition, snapshot: Snapshot) -> None:
 
 
 def _add_lpt(exposition: _Exposition, vm: str, lpt: LptUpdates, boot: float) -> None:
+    if lpt_state(lpt) == "unknown":
+        return
     for result in catalog.UPDATE_RESULTS:
         account = lpt.results.get(result)
         exposition.add(catalog.LPT_UPDATES, (vm, result), account.count if account else 0)
@@ -142,6 +151,7 @@ def _add_lpt(exposition: _Exposition, vm: str, lpt: LptUpdates, boot: float) -> 
 class _Kind:
     traps: catalog.Metric
     service: catalog.Metric
+    served: catalog.Metric
     apart: catalog.Metric
     apart_seconds: catalog.Metric
 
@@ -150,12 +160,14 @@ _KINDS = {
     "hypercall": _Kind(
         catalog.HYPERCALLS,
         catalog.HYPERCALL_SERVICE,
+        catalog.HYPERCALLS_SERVED,
         catalog.HYPERCALLS_APART,
         catalog.HYPERCALL_APART_SECONDS,
     ),
     "timer": _Kind(
         catalog.TIMER_TRAPS,
         catalog.TIMER_TRAP_SERVICE,
+        catalog.TIMER_TRAPS_SERVED,
         catalog.TIMER_TRAPS_APART,
         catalog.TIMER_TRAP_APART_SECONDS,
     ),
@@ -173,6 +185,7 @@ def _add_vcpu(exposition: _Exposition, vm: str, counters: VcpuCounters) -> None:
 def _add_trap(exposition: _Exposition, kind: _Kind, labels: tuple[str, ...], trap: Trap) -> None:
     exposition.add(kind.traps, labels, trap.count)
     exposition.add(kind.service, labels, trap.served.ns / _NS)
+    exposition.add(kind.served, labels, trap.served.count)
     for reason in ("scheduled_out", "userspace"):
         account = getattr(trap, reason)
         if account.count:

@@ -121,7 +121,6 @@ class LiveSource:
                 raise HostError(f"cannot measure traps: {missing[spec.name]}; {spec.without}")
         self.warnings = _warnings(specs, missing, facts)
         self._sees_lpt = not any(name in missing for name in LPT_PROBES)
-        self._sees_destroy = "kvm_arch_destroy_vm" not in missing
         maps, entries = self._attachment.maps, self._options.max_vcpus
         self._slots = MappedArray(maps["slots"], abi.Slot, entries)
         self._vms = MappedArray(maps["vms"], abi.Vm, entries)
@@ -173,7 +172,8 @@ class LiveSource:
             yield VmCounters(key, vm.tgid, alive, decode_lpt(whole) if self._sees_lpt else None)
 
     def _process_lives(self, vm: abi.Vm) -> bool:
-        if self._sees_destroy or Path(f"/proc/{vm.tgid}").exists():
+        # Also where kvm_arch_destroy_vm is probed: a kprobe may miss (bpf_prog_active is taken).
+        if Path(f"/proc/{vm.tgid}").exists():
             return True
         delete(self._attachment.maps["kvms"], int(vm.kvm).to_bytes(8, sys.byteorder))
         return False
@@ -207,13 +207,14 @@ class LiveSource:
             self._slots.clear(index)
             self._last_whole.pop(index, None)
             push(maps["free_slots"], index)
-        if self._read_losses()["no_slot"]:
+        if self._refusals():
             self._forget_refused(vm.key.index)
         self._vms.clear(vm.key.index)
         push(maps["free_vms"], vm.key.index)
 
     def _forget_refused(self, vm_index: int) -> None:
-        # What remembers that a vCPU of this VM got no slot; the index is somebody else's next.
+        # What remembers that a vCPU got no slot: of this VM, whose index is somebody else's next,
+        # and threads that are gone.
         maps = self._attachment.maps
         for key in keys(maps["vcpus"], 8):
             if struct.unpack_from("=I", key)[0] == vm_index:
@@ -221,6 +222,10 @@ class LiveSource:
         for tid in keys(maps["tids"], 4):
             if not Path(f"/proc/{int.from_bytes(tid, sys.byteorder)}").exists():
                 delete(maps["tids"], tid)
+
+    def _refusals(self) -> int:
+        losses = self._read_losses()
+        return losses["no_slot"] + losses["no_vm"] + losses["not_remembered"]
 
     def _read_losses(self) -> dict[str, int]:
         losses = abi.Losses.from_buffer_copy(self._losses.copy(0))

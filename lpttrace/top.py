@@ -18,7 +18,7 @@ from textual.binding import Binding
 from textual.message import Message
 from textual.widgets import Footer, Input, Static
 
-from lpttrace.model import Guest, Model, not_visible
+from lpttrace.model import Guest, Model, not_visible, shortages
 from lpttrace.model_order import arrange
 from lpttrace.render import losses_line, printable, probes_line
 from lpttrace.snapshot import Snapshot, VmKey
@@ -189,6 +189,7 @@ class TopApp(App[Union[int, BaseException]]):
 
     def _notes(self, model: Model) -> list[str]:
         notes = [f"{what} n/a: {printable(why)}" for what, why in not_visible(model.snapshot)]
+        notes += shortages(model.snapshot.losses).values()
         if self._pattern and not self.query_one("#filter").has_class("open"):
             notes.append(f"only VMs with {printable(self._pattern)!r}; Esc shows all")
         if self._command_status is not None:

@@ -5,4 +5,6 @@
 set -eu
 
 here=$(dirname "$0")
+"$here/../lab/lab" build lpt-6.1
+echo "booting the emulated host; lpttrace attaches in about 15 seconds" >&2
 exec "$here/../lab/lab" run --add "$here/guest.sh:/tmp/demo.sh" -- sh /tmp/demo.sh

@@ -64,6 +64,36 @@ def test_no_free_slot_is_told_and_counted(cases: dict[str, dict[str, Any]]) -> N
     assert cases["no slot"]["stderr"].endswith(said)
 
 
+def test_refused_vms_are_counted_once_each(cases: dict[str, dict[str, Any]]) -> None:
+    frame = json.loads(cases["no record"]["stdout"])
+    assert (frame["losses"]["no_vm"], len(frame["vms"])) == (2, 2)
+    assert frame["losses"]["not_remembered"] == 0
+    assert frame["losses"]["hypercalls"] >= 2 * 20 * 11
+
+
+def test_refused_vcpus_are_counted_once_each(cases: dict[str, dict[str, Any]]) -> None:
+    frame = json.loads(cases["crowd"]["stdout"])
+    assert frame["losses"]["no_slot"] == 7
+    assert frame["losses"]["not_remembered"] == 0
+    (vm,) = frame["vms"]
+    (vcpu,) = vm["vcpus"]
+    assert vcpu["hypercalls"]["psci_version"]["count"] == 20 * 11
+
+
+def test_slots_are_given_back_without_a_scrape(cases: dict[str, dict[str, Any]]) -> None:
+    case = cases["one after another"]
+    assert case["status"] == 0
+    lines = case["stdout"].splitlines()
+    counts = [
+        line.rsplit(" ", 1)[1]
+        for line in lines
+        if line.startswith("lpttrace_hypercalls_total") and "psci_version" in line
+    ]
+    assert counts == ["11.0"] * 12
+    assert "lpttrace_vcpus_without_slot_total 0.0" in lines
+    assert "lpttrace_lost_hypercalls_total 0.0" in lines
+
+
 def test_a_missing_lpt_symbol_stops_nothing_else(cases: dict[str, dict[str, Any]]) -> None:
     case = cases["no lpt symbol"]
     probes = json.loads(case["stdout"])["probes"]

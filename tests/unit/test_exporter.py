@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import socket
@@ -12,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Callable
 
 import pytest
@@ -62,8 +64,9 @@ def test_openmetrics(collector: SnapshotCollector, golden: Callable[[str, str], 
 
 
 def test_promtool_finds_nothing_to_say(collector: SnapshotCollector) -> None:
-    promtool = shutil.which("promtool")
-    assert promtool, "promtool is not on PATH: make check gets it, with tests/promtool.sh"
+    built = Path(__file__).resolve().parents[2] / "build/tools/usr/bin"
+    promtool = shutil.which("promtool", path=f"{built}:{os.environ['PATH']}")
+    assert promtool, "promtool is missing: tests/promtool.sh build/tools gets it"
     result = subprocess.run(
         [promtool, "check", "metrics"],
         input=exposition(collector),

@@ -7,6 +7,7 @@ import ctypes
 import mmap
 import multiprocessing
 import os
+from multiprocessing.process import BaseProcess
 
 from lpttrace import abi
 from lpttrace.live import decode_lpt, decode_vcpu
@@ -85,18 +86,26 @@ def test_a_reader_beside_a_writer_sees_no_count_without_its_sum() -> None:
     fd = os.memfd_create("slots")
     os.ftruncate(fd, mmap.PAGESIZE * 2)
     # A process, not a thread: on two CPUs they really meet.
-    writer = multiprocessing.get_context("fork").Process(target=write_for_ever, args=(fd,))
+    fork = multiprocessing.get_context("fork")
+    writer = fork.Process(target=write_for_ever, args=(fd,), daemon=True)
     writer.start()
+    try:
+        with MappedArray(fd, abi.Slot, 1) as slots:
+            read_while_written(slots, writer)
+    finally:
+        writer.kill()
+        writer.join()
+        os.close(fd)
+
+
+def read_while_written(slots: MappedArray, writer: BaseProcess) -> None:
     seen: set[int] = set()
-    with MappedArray(fd, abi.Slot, 1) as slots:
-        while len(seen) < 500:
-            data = slots.stable(0)
-            if data is None:
-                continue
-            vcpu = decode_vcpu(abi.Slot(), VmKey(0, 1), data)
-            trap = vcpu.traps.get(abi.CLASSES[VERSION], Trap())
-            assert trap.served.ns == trap.served.count * 1000
-            seen.add(trap.count)
-    writer.kill()
-    writer.join()
-    os.close(fd)
+    while len(seen) < 500:
+        assert writer.is_alive()
+        data = slots.stable(0)
+        if data is None:
+            continue
+        vcpu = decode_vcpu(abi.Slot(), VmKey(0, 1), data)
+        trap = vcpu.traps.get(abi.CLASSES[VERSION], Trap())
+        assert trap.served.ns == trap.served.count * 1000
+        seen.add(trap.count)

@@ -108,13 +108,17 @@ def _check(file: Path, lost: Sequence[str]) -> None:
         )
 
 
+# What the configuration of today has; only for the eye.
+OBJECTS = 1200
+
+
 def _compile(kernel: Kernel, log: Path, source: Path, progress: Progress) -> None:
     compiled = 0
 
     def count(line: str) -> None:
         nonlocal compiled
         compiled += bool(COMPILED.match(line))
-        progress.update(f"{compiled} files compiled")
+        progress.update(f"{compiled} of about {OBJECTS} files compiled")
 
     jobs = len(os.sched_getaffinity(0))
     version = f"LOCALVERSION=-{kernel.name}"

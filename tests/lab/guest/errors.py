@@ -13,6 +13,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +83,23 @@ def vmm(spec: str) -> list[str]:
     return ["labvmm", "--vm", spec, "--ops", "*.*:hvc:0x84000000=11"]
 
 
+def one_after_another() -> None:
+    """More VMs in all than slots, while `serve` is not scraped; then its metrics."""
+    command = ["lpttrace", "serve", "--max-vcpus", "2"]
+    serve = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert serve.stderr
+    while not serve.stderr.readline().startswith("listening"):
+        pass
+    for _ in range(6):
+        subprocess.run(vmm("vcpus=2"), check=True, stdout=subprocess.DEVNULL)
+        # serve looks every second at what has ended.
+        time.sleep(3)
+    with urllib.request.urlopen("http://127.0.0.1:9753/metrics") as response:
+        print(response.read().decode())
+    serve.terminate()
+    sys.exit(serve.wait())
+
+
 def main() -> None:
     note("fine", [*FRAME, "--json"])
     note("doctor", ["lpttrace", "doctor"])
@@ -95,6 +114,12 @@ def main() -> None:
     with wrong_bcc():
         note("wrong bcc", FRAME)
     note("no slot", [*FRAME, "--max-vcpus", "2", "--json", "--", *vmm("vcpus=4")])
+    many = ["labvmm", "--vm", "count=4,vcpus=1", "--ops", "*.*:hvc:0x84000000=11"]
+    paused = ["--rounds", "20", "--pause-us", "10000"]
+    note("no record", [*FRAME, "--max-vcpus", "2", "--json", "--", *many, *paused])
+    crowd = ["labvmm", "--vm", "vcpus=8", "--ops", "*.*:hvc:0x84000000=11"]
+    note("crowd", [*FRAME, "--max-vcpus", "1", "--json", "--", *crowd, *paused])
+    note("one after another", ["python3", __file__, "one after another"])
     note("no lpt symbol", [*FRAME, "--json", "--lpt-symbol", "no_such_function"])
     note("ipa only", [*FRAME, "--json", "--", *vmm("vcpus=1,lpt=ipa-only")])
     note("freq only", [*FRAME, "--json", "--", *vmm("vcpus=1,lpt=freq-only,pv-freq=100000000")])
@@ -111,4 +136,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     os.environ["LC_ALL"] = "C.UTF-8"
-    main()
+    one_after_another() if len(sys.argv) > 1 else main()
