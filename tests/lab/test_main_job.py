@@ -180,6 +180,14 @@ def test_service_times_are_there_and_sane(report: dict[str, Any]) -> None:
             assert (off["count"], off["served"]["count"]) == (1, 0)
 
 
+def assert_guest_converts(lpt: dict[str, Any]) -> None:
+    """The guest's own PV counter values are what the published structure makes of its counter."""
+    structure = lpt["structure"]
+    assert len(lpt["counters"]) >= 2
+    for pair in lpt["counters"]:
+        assert pair["pv"] == pair["native"] * structure["scale_mult"] >> structure["fracbits"]
+
+
 def test_lpt(report: dict[str, Any], host: Host) -> None:
     truth = vms_by_size(report["workload"]["truth"]["vms"])
     shown = vms_by_size(report["top"]["frame"]["vms"])
@@ -195,6 +203,7 @@ def test_lpt(report: dict[str, Any], host: Host) -> None:
         assert {name: u["count"] for name, u in lpt["updates"].items()} == {"published": 1}
         assert lpt["updates"]["published"]["seconds"] > 0
         assert lpt["structure"] == truth[size]["lpt"]["structure"]
+        assert_guest_converts(truth[size]["lpt"])
     assert shown[2]["lpt"]["state"] == "off"
     assert (shown[2]["lpt"]["updates"], shown[2]["lpt"]["structure"]) == ({}, None)
 
