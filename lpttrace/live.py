@@ -8,7 +8,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Optional
@@ -263,7 +263,5 @@ def decode_vcpu(slot: abi.Slot, vm: VmKey, whole: bytes) -> VcpuCounters:
             served, scheduled, userspace = (Account(*cell[i : i + 2]) for i in (0, 2, 4))
             traps[trap_class] = Trap(served, scheduled, userspace, int(pending == index))
     unknown = any(c.name == "unknown" for c in traps)
-    return replace(
-        VcpuCounters(vm, slot.vcpu_id, slot.tid, traps, unpaired),
-        last_unknown=slot.last_unknown if unknown else None,
-    )
+    last_unknown = slot.last_unknown if unknown else None
+    return VcpuCounters(vm, slot.vcpu_id, slot.tid, traps, unpaired, last_unknown)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lpttrace.errors import HostError, LpttraceError, PermissionError_
 from lpttrace.host import NO, HostFacts
@@ -158,7 +158,7 @@ def make_plan(facts: HostFacts, max_vcpus: int, lpt_symbol: str = LPT_SYMBOL) ->
 def _retarget(probe: ProbeSpec, lpt_symbol: str) -> ProbeSpec:
     if probe.target != LPT_SYMBOL:
         return probe
-    return ProbeSpec(probe.name, probe.kind, lpt_symbol, probe.program, probe.without)
+    return replace(probe, target=lpt_symbol)
 
 
 def can_fire(probe: ProbeSpec, facts: HostFacts) -> bool:
