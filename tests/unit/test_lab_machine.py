@@ -50,7 +50,8 @@ def test_the_disks_are_read_only_and_the_root_is_the_first() -> None:
     blocks = [json.loads(value) for value in after(command(MACHINE), "-blockdev")]
     assert all(block["read-only"] and block["file"]["read-only"] for block in blocks)
     # The board fills its slots from the last.
-    assert [block["file"]["filename"] for block in blocks] == ["/t,u/payload", "/c,d/rootfs.ext4"]
+    files = [block["file"]["filename"] for block in blocks]
+    assert files == ["/c/Image", "/t,u/payload", "/c,d/rootfs.ext4"]
 
 
 def test_ports_are_the_inherited_sockets() -> None:

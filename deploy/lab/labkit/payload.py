@@ -69,6 +69,12 @@ class Payload:
         member.size, member.mode = len(content), mode
         self._tar.addfile(member, io.BytesIO(content))
 
+    def link(self, guest: str, target: str) -> None:
+        """A symbolic link in the machine."""
+        member = tarfile.TarInfo(guest.lstrip("/"))
+        member.type, member.linkname = tarfile.SYMTYPE, target
+        self._tar.addfile(member)
+
     def orders(self, orders: Mapping[str, bytes]) -> None:
         """What the machine's init is to do, by the names that init.sh documents."""
         for name, content in orders.items():

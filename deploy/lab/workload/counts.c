@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* A vCPU's operations in the JSON, as counted or as expected. */
+/* Operations added up, over a vCPU's slots or over many vCPUs, and as JSON. */
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "labvmm.h"
 
-/* Slots with the same id, or the same register and direction, are one line of the report. */
+/* One line of the report: a kind of operation, and for a range of ids the range. */
 struct total {
+	uint32_t kind;
+	uint32_t id;
+	uint64_t stride;
+	uint64_t ids;
 	uint64_t count;
 	uint64_t expected;
-	const struct guest_op *last; /* the last one that was answered, or NULL */
+	bool answered;
+	int64_t answer;
 };
 
 /* The calls that turn a vCPU or the VM off do not come back. */
@@ -18,91 +24,167 @@ static bool comes_back(unsigned int slot)
 	return slot != SLOT_CPU_OFF && slot != SLOT_SYSTEM_OFF;
 }
 
-static bool same_thing(const struct guest_op *a, const struct guest_op *b)
+static bool same_thing(const struct total *a, const struct total *b)
 {
-	return a->kind == b->kind && a->id == b->id;
+	return a->kind == b->kind && a->id == b->id && a->stride == b->stride && a->ids == b->ids;
 }
 
-static struct total total_of(const struct vcpu *vcpu, const struct guest_op *wanted)
+static void add(struct totals *totals, const struct total *one)
 {
-	struct total total = {0};
+	struct total *total = totals->list;
 
-	for (unsigned int slot = 0; slot < vcpu_slots(vcpu); slot++) {
-		const struct guest_op *op = &vcpu->guest->ops[slot];
-
-		if (!same_thing(op, wanted))
-			continue;
-		total.count += op->count;
-		total.expected += expected_count(vcpu, slot);
-		if (op->count && comes_back(slot))
-			total.last = op;
+	while (total < totals->list + totals->n && !same_thing(total, one))
+		total++;
+	if (total == totals->list + totals->n) {
+		totals->list = append(totals->list, totals->n, sizeof(*one));
+		totals->list[totals->n++] = *one;
+		return;
 	}
-	return total;
+	total->count += one->count;
+	total->expected += one->expected;
+	if (one->answered) {
+		total->answered = true;
+		total->answer = one->answer;
+	}
 }
 
-static bool is_first(const struct vcpu *vcpu, const struct guest_op *wanted)
+static void add_slot(struct totals *totals, const struct vcpu *vcpu, unsigned int slot)
 {
-	const struct guest_op *op = vcpu->guest->ops;
+	const struct guest_op *op = &vcpu->guest->ops[slot];
+	struct total one = {
+		.kind = op->kind,
+		.id = op->id,
+		.stride = op->kind == KIND_SPRAY ? op->x3 : 0,
+		.ids = op->kind == KIND_SPRAY ? op->per_round : 0,
+		.count = op->count,
+		.expected = expected_count(vcpu, slot),
+		.answered = op->count && comes_back(slot),
+		.answer = op->answer,
+	};
 
-	while (!same_thing(op, wanted))
-		op++;
-	return op == wanted;
+	if (!(one.count | one.expected) && !op_is_register(op->kind))
+		return;
+	add(totals, &one);
+	if (op->kind == KIND_DIRTY) {
+		one.kind = KIND_HVC; /* to the host it is that function like any other */
+		add(totals, &one);
+	}
 }
 
-void print_hypercalls(FILE *out, const struct vcpu *vcpu, bool expected)
+void totals_add_vcpu(struct totals *totals, const struct vcpu *vcpu)
+{
+	for (unsigned int slot = 0; slot < vcpu_slots(vcpu); slot++)
+		if (slot != SLOT_EMPTY)
+			add_slot(totals, vcpu, slot);
+}
+
+void totals_free(struct totals *totals)
+{
+	free(totals->list);
+	*totals = (struct totals){0};
+}
+
+static void print_count(FILE *out, const struct total *total, bool expected)
+{
+	if (expected) {
+		fprintf(out, "%" PRIu64, total->expected);
+		return;
+	}
+	fprintf(out, "{\"count\":%" PRIu64 ",\"answer\":", total->count);
+	if (total->answered)
+		fprintf(out, "%" PRId64 "}", total->answer);
+	else
+		fputs("null}", out);
+}
+
+static void print_by_id(FILE *out, const struct totals *totals, uint32_t kind, bool expected)
 {
 	bool first = true;
 
-	fputs("\"hypercalls\":{", out);
-	for (unsigned int slot = 0; slot < vcpu_slots(vcpu); slot++) {
-		const struct guest_op *op = &vcpu->guest->ops[slot];
-		struct total total = total_of(vcpu, op);
+	for (size_t i = 0; i < totals->n; i++) {
+		const struct total *total = &totals->list[i];
 
-		if (!op_is_hvc(op->kind) || !is_first(vcpu, op) || !(total.count | total.expected))
+		if (total->kind != kind)
 			continue;
 		separate(out, &first);
-		fprintf(out, "\"0x%08x\":", op->id);
-		if (expected) {
-			fprintf(out, "%" PRIu64, total.expected);
-			continue;
-		}
-		fprintf(out, "{\"count\":%" PRIu64 ",\"answer\":", total.count);
-		print_answer(out, total.last);
-		fputc('}', out);
+		fprintf(out, "\"0x%08x\":", total->id);
+		print_count(out, total, expected);
 	}
-	fputc('}', out);
 }
 
-static uint64_t timer_total(const struct vcpu *vcpu, const char *reg, bool write, bool expected)
+static void print_sprays(FILE *out, const struct totals *totals, bool expected)
+{
+	bool first = true;
+
+	for (size_t i = 0; i < totals->n; i++) {
+		const struct total *total = &totals->list[i];
+
+		if (total->kind != KIND_SPRAY)
+			continue;
+		separate(out, &first);
+		fprintf(out,
+			"{\"first\":\"0x%08x\",\"stride\":%" PRIu64 ",\"ids\":%" PRIu64
+			",\"calls\":",
+			total->id, total->stride, total->ids);
+		print_count(out, total, expected);
+		fputc('}', out);
+	}
+}
+
+/* The sum over one register's accesses of one direction; `asked` if there were to be any. */
+static uint64_t accesses(const struct totals *totals, const char *reg, bool write, bool expected,
+			 bool *asked)
 {
 	uint64_t sum = 0;
 
-	for (unsigned int slot = SLOT_FIRST; slot < vcpu_slots(vcpu); slot++) {
-		const struct guest_op *op = &vcpu->guest->ops[slot];
+	for (size_t i = 0; i < totals->n; i++) {
+		const struct total *total = &totals->list[i];
 
-		if (!op_is_hvc(op->kind) && op_is_write(op->kind) == write &&
-		    !strcmp(op_register(op->kind), reg))
-			sum += expected ? expected_count(vcpu, slot) : op->count;
+		if (!op_is_register(total->kind) || op_is_write(total->kind) != write ||
+		    strcmp(op_register(total->kind), reg))
+			continue;
+		sum += expected ? total->expected : total->count;
+		*asked = *asked || total->expected;
 	}
 	return sum;
 }
 
-void print_timer(FILE *out, const struct vcpu *vcpu, bool expected)
+static void print_registers(FILE *out, const struct totals *totals, bool expected)
 {
 #define NAME(reg) #reg,
 	static const char *const registers[] = {READ_REGISTERS(NAME)};
 	bool first = true;
 
-	fputs("\"timer\":{", out);
 	for (size_t i = 0; i < sizeof(registers) / sizeof(registers[0]); i++) {
-		const char *reg = registers[i];
+		bool asked = false;
+		uint64_t reads = accesses(totals, registers[i], false, expected, &asked);
+		uint64_t writes = accesses(totals, registers[i], true, expected, &asked);
 
-		if (!(timer_total(vcpu, reg, false, true) | timer_total(vcpu, reg, true, true)))
+		if (!asked)
 			continue;
 		separate(out, &first);
-		fprintf(out, "\"%s\":{\"read\":%" PRIu64 ",\"write\":%" PRIu64 "}", reg,
-			timer_total(vcpu, reg, false, expected),
-			timer_total(vcpu, reg, true, expected));
+		fprintf(out, "\"%s\":{\"read\":%" PRIu64 ",\"write\":%" PRIu64 "}", registers[i],
+			reads, writes);
 	}
+}
+
+static void print_all(FILE *out, const struct totals *totals, bool expected)
+{
+	fputs("\"hypercalls\":{", out);
+	print_by_id(out, totals, KIND_HVC, expected);
+	fputs("},\"dirty\":{", out);
+	print_by_id(out, totals, KIND_DIRTY, expected);
+	fputs("},\"sprays\":[", out);
+	print_sprays(out, totals, expected);
+	fputs("],\"timer\":{", out);
+	print_registers(out, totals, expected);
+	fputc('}', out);
+}
+
+void totals_print(FILE *out, const struct totals *totals)
+{
+	print_all(out, totals, false);
+	fputs(",\"expected\":{", out);
+	print_all(out, totals, true);
 	fputc('}', out);
 }

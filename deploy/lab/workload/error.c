@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+#include <errno.h>
 #include <stdarg.h>
 
 #include "labvmm.h"
@@ -9,7 +10,7 @@ static void complain(const char *prefix, const char *format, va_list args)
 	char text[512];
 
 	vsnprintf(text, sizeof(text), format, args);
-	fprintf(stderr, "labvmm: %s%s\n", prefix, text);
+	fprintf(stderr, "%s: %s%s\n", program_invocation_short_name, prefix, text);
 }
 
 int error(const char *format, ...)

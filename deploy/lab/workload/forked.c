@@ -145,9 +145,12 @@ static int run_all(const struct options *options, struct children *children)
 
 static void reap(struct children *children)
 {
-	for (unsigned int i = 0; i < children->n; i++)
+	for (unsigned int i = 0; i < children->n; i++) {
 		while (waitpid(children->list[i].pid, NULL, 0) < 0 && errno == EINTR)
 			;
+		if (children->list[i].fd >= 0)
+			close(children->list[i].fd);
+	}
 	free(children->list);
 }
 
@@ -158,17 +161,15 @@ static int give_up(struct children *children)
 	return 1;
 }
 
-int run_forked(const struct options *options, struct vm *vms)
+int run_forked(struct run *run)
 {
-	struct children children = {.signals_fd = signals_open(true)};
+	struct children children = {.signals_fd = run->signals_fd};
 	int status;
 
-	if (children.signals_fd < 0)
-		return 1;
-	if (spawn_all(&children, vms, options->n_vms) < 0)
+	if (spawn_all(&children, run->vms, run->n_vms) < 0)
 		return give_up(&children);
-	status = run_all(options, &children) < 0;
-	if (conclude(options, vms, children.signals_fd))
+	status = run_all(run->options, &children) < 0;
+	if (run->conclude(run))
 		status = 1;
 	tell_all(&children);
 	reap(&children);

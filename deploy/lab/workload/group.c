@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "labvmm.h"
@@ -141,11 +142,27 @@ void group_sleep(struct group *group, const struct timespec *deadline)
 	pthread_cond_timedwait(&group->change, &group->lock, deadline);
 }
 
+/* The next round that no vCPU has passed: there all of them park. */
+static void hurry_to_save(struct vm *vm)
+{
+	uint64_t passed = 0;
+
+	for (unsigned int i = 0; i < vm->spec->vcpus; i++)
+		if (vm->vcpus[i].passed > passed)
+			passed = vm->vcpus[i].passed;
+	vm->save_round = passed + 1;
+	vm->hurried = true;
+}
+
 static void stop(struct group *group)
 {
 	pthread_mutex_lock(&group->lock);
-	for (unsigned int i = 0; i < group->n_vms; i++)
-		__atomic_store_n(&group->vms[i].guest->stop, 1, __ATOMIC_RELEASE);
+	for (unsigned int i = 0; i < group->n_vms; i++) {
+		if (group->vms[i].options->save)
+			hurry_to_save(&group->vms[i]);
+		else
+			__atomic_store_n(&group->vms[i].guest->stop, 1, __ATOMIC_RELEASE);
+	}
 	pthread_cond_broadcast(&group->change);
 	pthread_mutex_unlock(&group->lock);
 }
@@ -163,7 +180,8 @@ void vm_abort(struct vm *vm)
 	pthread_mutex_unlock(&vm->group->lock);
 }
 
-/* The first signal asks the guests to end after this round, the next does not wait for them. */
+/* The first signal asks the guests to end (or park) after this round, the next does not wait for
+ * them. */
 void group_signal(struct group *group)
 {
 	if (group->signals++ == 0) {
@@ -184,6 +202,7 @@ static void close_vm(struct vm *vm)
 {
 	for (unsigned int i = 0; i < vm->spec->vcpus; i++) {
 		pthread_join(vm->vcpus[i].thread, NULL);
+		munmap(vm->vcpus[i].run, vm->run_size); /* it holds on to the vCPU, and so the VM */
 		close(vm->vcpus[i].fd);
 	}
 	close(vm->fd);

@@ -6,7 +6,7 @@
  */
 #include "guest_layout.h"
 
-#define HANDLER_SHIFT 6
+#define HANDLER_SHIFT 3
 
 #define MAIR_VALUE 0xff00 /* index 0: device-nGnRnE, index 1: normal write-back */
 /* 39 bits of addresses, 4 KB granule, inner shareable write-back walks, no TTBR1 */
@@ -47,6 +47,8 @@ _start:
 	mov	x19, x0
 	load_constant x20, (RAM_BASE + GUEST_VM_OFFSET)
 	bl	mmu_on
+	mrs	x9, cntfrq_el0
+	str	x9, [x19, #VCPU_FREQUENCY]
 	ldr	x9, [x19, #VCPU_BOOT]
 	cbz	x9, secondary
 	bl	lpt_ask
@@ -54,7 +56,7 @@ _start:
 	bl	stolen_ask
 	bl	do_rounds
 	add	x1, x20, #VM_COUNTERS_END
-	bl	lpt_sample
+	bl	clock_sample
 	b	boot_end
 secondary:
 	bl	stolen_ask
@@ -113,40 +115,8 @@ lpt_ask:
 	b.eq	1f
 	str	x0, [x20, #VM_LPT_IPA]
 	add	x1, x20, #VM_COUNTERS_BEGIN
-	bl	lpt_sample
+	bl	clock_sample
 1:	ret	x29
-
-/* Stores this moment's virtual counter and its conversion to the PV counter at x1. */
-lpt_sample:
-	ldr	x0, [x20, #VM_LPT_IPA]
-	cbz	x0, 2f
-1:	ldr	x2, [x0, #LPT_SEQUENCE_NUMBER]
-	dmb	ishld
-	ldp	x4, x5, [x0]
-	ldp	x6, x7, [x0, #16]
-	ldp	x8, x9, [x0, #32]
-	dmb	ishld
-	ldr	x3, [x0, #LPT_SEQUENCE_NUMBER]
-	cmp	x2, x3
-	b.ne	1b
-	add	x3, x20, #VM_LPT_COPY
-	stp	x4, x5, [x3]
-	stp	x6, x7, [x3, #16]
-	stp	x8, x9, [x3, #32]
-	ldr	x4, [x3, #LPT_SCALE_MULT]
-	ldr	w5, [x3, #LPT_FRACBITS]
-	isb
-	mrs	x2, cntvct_el0
-	mul	x6, x2, x4
-	umulh	x7, x2, x4
-	lsr	x6, x6, x5
-	/* the high half moves left by 64 - fracbits: by 1, then by 63 - fracbits */
-	lsl	x7, x7, #1
-	mvn	x5, x5
-	lsl	x7, x7, x5
-	orr	x6, x6, x7
-	stp	x2, x6, [x1]
-2:	ret
 
 stolen_ask:
 	mov	x29, x30
@@ -161,6 +131,7 @@ stolen_ask:
 
 do_rounds:
 	mov	x29, x30
+	bl	arm_deadline
 	use_slot SLOT_FIRST
 	mov	x22, x21
 	ldr	x9, [x19, #VCPU_N_OPS]
@@ -173,13 +144,18 @@ next_round:
 	b.eq	2f
 1:	ldar	w11, [x20] /* VM_STOP */
 	cbnz	w11, 2f
+	bl	time_nothing
 	bl	one_round
 	ldr	x10, [x19, #VCPU_ROUNDS]
 	add	x10, x10, #1
 	str	x10, [x19, #VCPU_ROUNDS]
 	ldr	x9, [x20, #VM_PAUSE]
 	cbz	x9, next_round
+	add	x1, x19, #(VCPU_CLOCK + CLOCK_BEFORE)
+	bl	clock_sample
 	mmio_exit MMIO_PAUSE
+	add	x1, x19, #(VCPU_CLOCK + CLOCK_AFTER)
+	bl	clock_sample
 	b	next_round
 2:	ret	x29
 
@@ -229,44 +205,66 @@ secondary_end:
 	bl	issue
 	brk	#3
 
-/* Does the operation at x21 once; its answer is left in x0. */
+/*
+ * Does the operation at x21 once; its answer is left in x0. A handler is one instruction and a
+ * return, and expects x0 to x3 as a hypercall takes them, or what it writes in x1.
+ */
 issue:
 	mov	x27, x30
 	ldr	w9, [x21, #OP_KIND]
 	adr	x10, handlers
 	add	x10, x10, x9, lsl #HANDLER_SHIFT
+	ldr	w0, [x21, #OP_ID]
+	ldp	x1, x2, [x21, #OP_X1]
+	ldr	x3, [x21, #OP_X3]
+	cmp	w9, #KIND_SPRAY
+	b.eq	next_id
+	b.hi	random_half
+1:	count_op
+	ldr	x14, [x19, #VCPU_TIMINGS]
+	cbnz	x14, issue_timed
 	blr	x10
 	str	x0, [x21, #OP_ANSWER]
 	ret	x27
 
-	.balign	(1 << HANDLER_SHIFT)
+/* The id of a range for this turn, of which OP_LEFT is already one less. */
+next_id:
+	ldr	x4, [x21, #OP_PER_ROUND]
+	ldr	x5, [x21, #OP_LEFT]
+	sub	x4, x4, #1
+	sub	x4, x4, x5
+	madd	x0, x3, x4, x0
+	mov	x3, #0
+	b	1b
+
+/* An xorshift; bit 32 is always set, so that no upper half is 0. */
+random_half:
+	ldr	x4, [x19, #VCPU_RANDOM]
+	eor	x4, x4, x4, lsl #13
+	eor	x4, x4, x4, lsr #7
+	eor	x4, x4, x4, lsl #17
+	str	x4, [x19, #VCPU_RANDOM]
+	bfxil	x4, x0, #0, #32
+	orr	x0, x4, #(1 << 32)
+	b	1b
+
+	.macro	handler instruction:vararg
+	\instruction
+	ret
+	.endm
+
+#define READ(reg) handler mrs x0, reg;
+#define WRITE(reg) handler msr reg, x1;
 handlers:
-	ldr	w0, [x21, #OP_ID]
-	ldp	x1, x2, [x21, #OP_X1]
-	ldr	x3, [x21, #OP_X3]
-	count_op
-	hvc	#0
-	ret
-
-	.macro	read_handler reg
-	.balign	(1 << HANDLER_SHIFT)
-	count_op
-	mrs	x0, \reg
-	ret
-	.endm
-
-	.macro	write_handler reg
-	.balign	(1 << HANDLER_SHIFT)
-	ldr	x0, [x21, #OP_X1]
-	count_op
-	msr	\reg, x0
-	ret
-	.endm
-
-#define READ(reg) read_handler reg;
-#define WRITE(reg) write_handler reg;
+	handler	hvc #0
 	READ_REGISTERS(READ)
 	WRITE_REGISTERS(WRITE)
+	handler	nop
+	handler	hvc #0
+	handler	hvc #0
+
+#include "guest_timing.S"
+#include "guest_clock.S"
 
 fault:
 	load_constant x9, MMIO_BASE

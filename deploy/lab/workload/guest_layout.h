@@ -36,7 +36,7 @@
 #define VM_LPT_IPA	  0x38
 #define VM_COUNTERS_BEGIN 0x40
 #define VM_COUNTERS_END	  0x50
-#define VM_LPT_COPY	  0x80
+#define VM_DEADLINE	  0x60
 #define VM_LPT_PUBLISHED  0xc0
 
 /* struct lpt_structure */
@@ -52,8 +52,23 @@
 #define VCPU_FINISHED	0x20
 #define VCPU_MMIO_EXITS 0x28
 #define VCPU_STOLEN	0x30
+#define VCPU_TIMINGS	0x38
 #define VCPU_STEAL	0x40
-#define VCPU_OPS	0x80
+#define VCPU_CLOCK	0x80
+#define VCPU_FREQUENCY	0x110
+#define VCPU_RANDOM	0x118
+#define VCPU_OPS	0x140
+
+/* struct guest_clock */
+#define CLOCK_COPY	0x00
+#define CLOCK_LAST	0x40
+#define CLOCK_SAMPLES	0x48
+#define CLOCK_REREADS	0x50
+#define CLOCK_BACKWARDS 0x58
+#define CLOCK_MOST	0x60
+#define CLOCK_DEADLINE	0x68
+#define CLOCK_BEFORE	0x70
+#define CLOCK_AFTER	0x80
 
 /* struct guest_op */
 #define OP_KIND	     0
@@ -74,9 +89,35 @@
 #define SLOT_LPT	  4
 #define SLOT_ST_FEATURES  5
 #define SLOT_ST		  6
-#define SLOT_FIRST	  7
+#define SLOT_EMPTY	  7
+#define SLOT_FIRST	  8
 
-/* Kinds of operation: 0 a hypercall, then every read, then every write, in this order. */
+/*
+ * Observed costs in counter ticks, in log-linear buckets: 64 of one tick each, and from there on 64
+ * to each doubling, so that a bucket is at most 1/64 of its value wide.
+ */
+#define TIMING_COUNT	0x00
+#define TIMING_SUM	0x08
+#define TIMING_MIN	0x10
+#define TIMING_MAX	0x18
+#define TIMING_BUCKETS	0x40
+#define TIMING_SUB_BITS 6
+#define TIMING_TOP_BIT	39 /* what takes longer counts as if it took 2^40 - 1 ticks */
+#define TIMING_N	((TIMING_TOP_BIT - TIMING_SUB_BITS + 2) << TIMING_SUB_BITS)
+#define TIMING_SIZE	(TIMING_BUCKETS + 4 * TIMING_N)
+#define EMPTY_TIMINGS	100 /* in each round */
+
+/*
+ * Kinds of operation: a hypercall, then every read, then every write, in this order; nothing at
+ * all, to learn what timing itself costs; hypercalls whose ids are a range, and with random upper
+ * halves of x0.
+ */
+#define KIND_HVC   0
+#define KIND_READ  1
+#define KIND_WRITE 9
+#define KIND_EMPTY 15
+#define KIND_SPRAY 16
+#define KIND_DIRTY 17
 #define READ_REGISTERS(X) \
 	X(cntp_ctl_el0)   \
 	X(cntp_cval_el0)  \
@@ -135,8 +176,8 @@ struct guest_vm {
 	uint64_t lpt;	  /* not 0: ask for Live Physical Time */
 	uint64_t lpt_ipa; /* what PV_TIME_LPT answered; 0: no answer to use */
 	struct guest_counters counters[2];
-	uint64_t reserved1[4];
-	struct lpt_structure lpt_copy; /* as the guest read it */
+	uint64_t deadline; /* not 0: arm the virtual timer, masked, by so many ticks from now */
+	uint64_t reserved1[11];
 	struct lpt_structure lpt_published;
 };
 
@@ -145,11 +186,33 @@ struct guest_op {
 	uint32_t id;
 	uint64_t x1; /* of a hypercall; of a write: the value */
 	uint64_t x2;
-	uint64_t x3;
+	uint64_t x3; /* of KIND_SPRAY: from one id to the next */
 	uint64_t per_round;
 	uint64_t left;
 	uint64_t count;
 	uint64_t answer;
+};
+
+/* A vCPU's PV clock: what it converts by, and how it went. */
+struct guest_clock {
+	struct lpt_structure copy; /* as the guest read it when its sequence number changed */
+	uint64_t last;
+	uint64_t samples;
+	uint64_t rereads;
+	uint64_t backwards;	      /* samples that are before the one before them */
+	uint64_t most;		      /* ticks that one was at most */
+	uint64_t deadline;	      /* CNTV_CVAL_EL0 */
+	struct guest_counters before; /* the last pause */
+	struct guest_counters after;
+};
+
+struct guest_timing {
+	uint64_t count;
+	uint64_t sum;
+	uint64_t min;
+	uint64_t max;
+	uint64_t reserved[4];
+	uint32_t buckets[TIMING_N];
 };
 
 struct guest_vcpu {
@@ -159,9 +222,13 @@ struct guest_vcpu {
 	uint64_t rounds;
 	uint64_t finished;
 	uint64_t mmio_exits;
-	uint64_t stolen; /* not 0: ask for stolen time */
-	uint64_t reserved;
+	uint64_t stolen;  /* not 0: ask for stolen time */
+	uint64_t timings; /* address of a struct guest_timing for each slot; 0: do not time */
 	struct stolen_structure steal;
+	struct guest_clock clock;
+	uint64_t frequency; /* CNTFRQ_EL0 */
+	uint64_t random;    /* never 0 */
+	uint64_t reserved[4];
 	struct guest_op ops[];
 };
 
@@ -179,7 +246,7 @@ AT(guest_vm, lpt, VM_LPT);
 AT(guest_vm, lpt_ipa, VM_LPT_IPA);
 AT(guest_vm, counters[0], VM_COUNTERS_BEGIN);
 AT(guest_vm, counters[1], VM_COUNTERS_END);
-AT(guest_vm, lpt_copy, VM_LPT_COPY);
+AT(guest_vm, deadline, VM_DEADLINE);
 AT(guest_vm, lpt_published, VM_LPT_PUBLISHED);
 AT(guest_vcpu, mpidr, VCPU_MPIDR);
 AT(guest_vcpu, boot, VCPU_BOOT);
@@ -189,7 +256,26 @@ AT(guest_vcpu, finished, VCPU_FINISHED);
 AT(guest_vcpu, mmio_exits, VCPU_MMIO_EXITS);
 AT(guest_vcpu, stolen, VCPU_STOLEN);
 AT(guest_vcpu, steal, VCPU_STEAL);
+AT(guest_vcpu, timings, VCPU_TIMINGS);
+AT(guest_vcpu, clock, VCPU_CLOCK);
+AT(guest_vcpu, frequency, VCPU_FREQUENCY);
+AT(guest_vcpu, random, VCPU_RANDOM);
 AT(guest_vcpu, ops, VCPU_OPS);
+AT(guest_clock, copy, CLOCK_COPY);
+AT(guest_clock, last, CLOCK_LAST);
+AT(guest_clock, samples, CLOCK_SAMPLES);
+AT(guest_clock, rereads, CLOCK_REREADS);
+AT(guest_clock, backwards, CLOCK_BACKWARDS);
+AT(guest_clock, most, CLOCK_MOST);
+AT(guest_clock, deadline, CLOCK_DEADLINE);
+AT(guest_clock, before, CLOCK_BEFORE);
+AT(guest_clock, after, CLOCK_AFTER);
+AT(guest_timing, count, TIMING_COUNT);
+AT(guest_timing, sum, TIMING_SUM);
+AT(guest_timing, min, TIMING_MIN);
+AT(guest_timing, max, TIMING_MAX);
+AT(guest_timing, buckets, TIMING_BUCKETS);
+_Static_assert(sizeof(struct guest_timing) == TIMING_SIZE && TIMING_SIZE % 64 == 0, "guest_timing");
 AT(guest_op, kind, OP_KIND);
 AT(guest_op, id, OP_ID);
 AT(guest_op, x1, OP_X1);

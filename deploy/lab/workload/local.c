@@ -2,19 +2,22 @@
 /* All VMs in this process. */
 #include "labvmm.h"
 
-int run_local(const struct options *options, struct vm *vms)
+int run_local(struct run *run)
 {
+	const struct options *options = run->options;
 	struct group group;
-	int signals_fd = signals_open(true);
-	int status;
+	int status = 0;
 
-	if (signals_fd < 0 || group_prepare(&group, vms, options->n_vms) < 0)
+	if (group_prepare(&group, run->vms, run->n_vms) < 0)
 		return 1;
-	if (options->start_barrier && !pass_barrier(signals_fd))
+	if (options->start_barrier && !pass_barrier(run->signals_fd))
 		group_signal(&group);
 	group_start(&group);
-	group_wait(&group, signals_fd);
-	status = conclude(options, vms, signals_fd);
+	group_wait(&group, run->signals_fd);
+	if (options->save && state_save(&run->vms[0], options->save) < 0)
+		status = 1;
+	if (run->conclude(run))
+		status = 1;
 	group_release(&group);
 	return status;
 }

@@ -30,19 +30,48 @@ static void fill_standard_descriptors(void)
 		close(fd);
 }
 
-int conclude(const struct options *options, const struct vm *vms, int signals_fd)
+static int conclude(struct run *run)
 {
-	int checked = truth_check(vms, options->n_vms);
-	int printed = report_print(stdout, vms, options->n_vms);
+	int checked = truth_check(run->vms, run->n_vms);
+	int printed = report_print(stdout, run->vms, run->n_vms);
 
-	if (options->hold)
-		wait_for_end(signals_fd);
+	if (run->options->hold)
+		wait_for_end(run->signals_fd);
 	return checked < 0 || printed < 0;
+}
+
+/* What is to be restored, and by it what VM there is. */
+static struct state *load(struct options *options)
+{
+	struct state *state = state_load(options->restore);
+
+	if (!state)
+		return NULL;
+	options->vms = append(options->vms, 0, sizeof(*options->vms));
+	options->n_vms = 1;
+	state_spec(state, options->vms);
+	return state;
+}
+
+static int run_all(struct options *options, struct vm *vms)
+{
+	struct run run = {.options = options,
+			  .vms = vms,
+			  .n_vms = options->n_vms,
+			  .signals_fd = signals_open(true),
+			  .conclude = conclude};
+
+	if (run.signals_fd < 0)
+		return 1;
+	if (options->churn)
+		return run_churn(&run);
+	return options->fork ? run_forked(&run) : run_local(&run);
 }
 
 int main(int argc, char **argv)
 {
 	static struct options options;
+	struct state *state = NULL;
 	struct vm *vms;
 
 	if (options_parse(&options, argc, argv) < 0)
@@ -53,8 +82,8 @@ int main(int argc, char **argv)
 	}
 	fill_standard_descriptors();
 	raise_descriptor_limit();
-	vms = vms_alloc(&options);
-	if (!vms)
+	if (options.restore && !(state = load(&options)))
 		return 1;
-	return options.fork ? run_forked(&options, vms) : run_local(&options, vms);
+	vms = vms_alloc(&options, state);
+	return vms ? run_all(&options, vms) : 1;
 }

@@ -8,29 +8,44 @@
 static const char *const readable[] = {READ_REGISTERS(NAME)};
 static const char *const writable[] = {WRITE_REGISTERS(NAME)};
 
-#define N(array)   (sizeof(array) / sizeof((array)[0]))
-#define KIND_HVC   0
-#define KIND_READ  1
-#define KIND_WRITE (KIND_READ + N(readable))
+#define N(array) (sizeof(array) / sizeof((array)[0]))
+_Static_assert(KIND_WRITE == KIND_READ + N(readable), "KIND_WRITE");
+_Static_assert(KIND_EMPTY == KIND_WRITE + N(writable), "KIND_EMPTY");
 
 /* Disabled and masked; as far away as the field allows. */
 #define SAFE_CTL  2
 #define SAFE_CVAL INT64_MAX
 #define SAFE_TVAL INT32_MAX
 
-bool op_is_hvc(uint32_t kind)
+bool op_is_register(uint32_t kind)
 {
-	return kind == KIND_HVC;
+	return kind >= KIND_READ && kind < KIND_EMPTY;
 }
 
 bool op_is_write(uint32_t kind)
 {
-	return kind >= KIND_WRITE;
+	return kind >= KIND_WRITE && kind < KIND_EMPTY;
 }
 
 const char *op_register(uint32_t kind)
 {
 	return op_is_write(kind) ? writable[kind - KIND_WRITE] : readable[kind - KIND_READ];
+}
+
+/* As --ops has it. */
+const char *op_label(const struct guest_op *op, char *text, size_t size)
+{
+	static const char *const calls[] = {
+		[KIND_HVC] = "hvc", [KIND_SPRAY] = "spray", [KIND_DIRTY] = "hvc-dirty"};
+
+	if (op_is_register(op->kind))
+		snprintf(text, size, "%s:%s", op_is_write(op->kind) ? "write" : "read",
+			 op_register(op->kind));
+	else if (op->kind == KIND_EMPTY)
+		snprintf(text, size, "empty");
+	else
+		snprintf(text, size, "%s:0x%08x", calls[op->kind], op->id);
+	return text;
 }
 
 static int find(const char *const *names, size_t n, const char *name)
@@ -49,52 +64,93 @@ static uint64_t safe_value(const char *reg)
 }
 
 /* Calls after which the vCPU, or the VM, would not go on with its list. */
-static bool takes_away(uint32_t id)
-{
-	static const uint32_t ids[] = {
-		0x84000001, 0xc4000001, 0x95c1ba5e, /* CPU_SUSPEND */
-		0x84000002, 0x95c1ba5f,		    /* CPU_OFF */
-		0x84000008, 0x84000009,		    /* SYSTEM_OFF, SYSTEM_RESET */
-		0x8400000e, 0xc400000e,		    /* SYSTEM_SUSPEND */
-		0x84000012, 0xc4000012,		    /* SYSTEM_RESET2 */
-		0x84000015, 0xc4000015,		    /* SYSTEM_OFF2 */
-	};
-
-	for (size_t i = 0; i < N(ids); i++)
-		if (ids[i] == id)
-			return true;
-	return false;
-}
+static const uint32_t takes_away[] = {
+	0x84000001, 0xc4000001, 0x95c1ba5e, /* CPU_SUSPEND */
+	0x84000002, 0x95c1ba5f,		    /* CPU_OFF */
+	0x84000008, 0x84000009,		    /* SYSTEM_OFF, SYSTEM_RESET */
+	0x8400000e, 0xc400000e,		    /* SYSTEM_SUSPEND */
+	0x84000012, 0xc4000012,		    /* SYSTEM_RESET2 */
+	0x84000015, 0xc4000015,		    /* SYSTEM_OFF2 */
+};
 
 static bool is_cpu_on(uint32_t id)
 {
 	return id == 0x84000003 || id == 0xc4000003 || id == 0x95c1ba60;
 }
 
-/* ID or ID:ARG */
-static int parse_hvc(struct op *op, char *text)
+static int check_id(const char *text, uint32_t id, uint64_t x1)
 {
-	char *arg = strchr(text, ':');
-	uint64_t id;
-
-	if (arg)
-		*arg++ = '\0';
-	if (parse_u64(text, UINT32_MAX, &id) < 0)
-		return error("--ops: hvc: expected a 32-bit function id, not '%s'", text);
-	if (arg && parse_u64(arg, UINT64_MAX, &op->x1) < 0)
-		return error("--ops: hvc:%s: expected a number as argument, not '%s'", text, arg);
-	if (takes_away(id))
-		return error("--ops: hvc:%s would stop the vcpu or the vm; the guest ends itself",
-			     text);
-	if (is_cpu_on(id) && op->x1)
-		return error("--ops: hvc:%s: only vcpu 0, which is always on, can be asked for",
-			     text);
-	op->kind = KIND_HVC;
-	op->id = id;
+	for (size_t i = 0; i < N(takes_away); i++)
+		if (takes_away[i] == id)
+			return error("--ops: %s would stop the vcpu or the vm; the guest ends "
+				     "itself",
+				     text);
+	if (is_cpu_on(id) && x1)
+		return error("--ops: %s: only vcpu 0, which is always on, can be asked for", text);
 	return 0;
 }
 
-static int parse_read(struct op *op, const char *reg)
+static int parse_id(const char *text, uint32_t *id)
+{
+	uint64_t number;
+
+	if (parse_u64(text, UINT32_MAX, &number) < 0)
+		return error("--ops: expected a 32-bit function id, not '%s'", text);
+	*id = number;
+	return 0;
+}
+
+/* ID or ID:NUMBER; `number` keeps its value in the first case. */
+static int parse_id_and(struct op *op, char *text, uint64_t *number)
+{
+	char *rest = strchr(text, ':');
+
+	if (rest)
+		*rest++ = '\0';
+	if (parse_id(text, &op->id) < 0)
+		return -1;
+	if (rest && parse_u64(rest, UINT64_MAX, number) < 0)
+		return error("--ops: %s: expected a number after it, not '%s'", text, rest);
+	return 0;
+}
+
+static int parse_hvc(struct op *op, char *text)
+{
+	op->kind = KIND_HVC;
+	return parse_id_and(op, text, &op->x1) < 0 ? -1 : check_id(text, op->id, op->x1);
+}
+
+static int parse_dirty(struct op *op, char *text)
+{
+	op->kind = KIND_DIRTY;
+	return parse_id(text, &op->id) < 0 ? -1 : check_id(text, op->id, 0);
+}
+
+static bool is_sprayed(const struct op *op, uint32_t id)
+{
+	return id >= op->id && (id - op->id) % op->stride == 0 &&
+	       (id - op->id) / op->stride < op->count;
+}
+
+/* FIRST or FIRST:STRIDE; no id of the range may end the guest. */
+static int parse_spray(struct op *op, char *text)
+{
+	op->kind = KIND_SPRAY;
+	op->stride = 1;
+	if (parse_id_and(op, text, &op->stride) < 0)
+		return -1;
+	if (!op->stride || !op->count || op->stride > UINT32_MAX ||
+	    (op->count - 1) * op->stride > UINT32_MAX - op->id)
+		return error("--ops: spray:%s: %lu ids, each %lu after the one before, are no "
+			     "range of 32-bit ids",
+			     text, op->count, op->stride);
+	for (size_t i = 0; i < N(takes_away); i++)
+		if (is_sprayed(op, takes_away[i]))
+			return check_id(text, takes_away[i], 0);
+	return 0;
+}
+
+static int parse_read(struct op *op, char *reg)
 {
 	int index = find(readable, N(readable), reg);
 
@@ -104,7 +160,7 @@ static int parse_read(struct op *op, const char *reg)
 	return 0;
 }
 
-static int parse_write(struct op *op, const char *reg)
+static int parse_write(struct op *op, char *reg)
 {
 	int index = find(writable, N(writable), reg);
 
@@ -117,18 +173,22 @@ static int parse_write(struct op *op, const char *reg)
 
 static int parse_what(struct op *op, char *text)
 {
+	static const struct {
+		const char *name;
+		int (*parse)(struct op *op, char *text);
+	} kinds[] = {
+		{"hvc", parse_hvc},	{"read", parse_read},	    {"write", parse_write},
+		{"spray", parse_spray}, {"hvc-dirty", parse_dirty},
+	};
 	char *what = strchr(text, ':');
 
 	if (!what)
-		return error("--ops: expected hvc:ID=N, read:REG=N or write:REG=N, not '%s'", text);
+		return error("--ops: expected KIND:WHAT=N, not '%s'", text);
 	*what++ = '\0';
-	if (!strcmp(text, "hvc"))
-		return parse_hvc(op, what);
-	if (!strcmp(text, "read"))
-		return parse_read(op, what);
-	if (!strcmp(text, "write"))
-		return parse_write(op, what);
-	return error("--ops: expected hvc, read or write, not '%s'", text);
+	for (size_t i = 0; i < N(kinds); i++)
+		if (!strcmp(text, kinds[i].name))
+			return kinds[i].parse(op, what);
+	return error("--ops: expected hvc, hvc-dirty, spray, read or write, not '%s'", text);
 }
 
 static int parse_op(struct op *op, char *text)

@@ -2,13 +2,8 @@
 #include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "labvmm.h"
-
-#define MAX_VMS		4096
-#define MAX_VCPUS	4096
-#define DEFAULT_PV_FREQ 100000000
 
 int parse_u64(const char *text, uint64_t max, uint64_t *value)
 {
@@ -21,112 +16,24 @@ int parse_u64(const char *text, uint64_t max, uint64_t *value)
 	return *end || errno || *value > max ? -1 : 0;
 }
 
-/* The array with room for one element more. Out of memory ends the program: nothing runs yet. */
+/* The array with room for one element more. Out of memory ends the program. */
 void *append(void *array, size_t n, size_t size)
 {
 	void *bigger = reallocarray(array, n + 1, size);
 
 	if (!bigger) {
-		error("out of memory while reading the options");
+		error("out of memory");
 		exit(1);
 	}
 	return bigger;
 }
 
-static int one_of(const char *const *words, const char *text)
-{
-	for (int i = 0; text && words[i]; i++)
-		if (!strcmp(words[i], text))
-			return i;
-	return -1;
-}
-
-static int parse_lpt(struct vm_spec *spec, const char *value)
-{
-	static const char *const words[] = {"off", "on", "try", "ipa-only", "freq-only", NULL};
-	int mode = one_of(words, value);
-
-	if (mode < 0)
-		return error("--vm: lpt is on, off, try, ipa-only or freq-only");
-	spec->lpt = mode;
-	return 0;
-}
-
-static int parse_stolen(struct vm_spec *spec, const char *value)
-{
-	static const char *const words[] = {"off", "on", "try", NULL};
-	int mode = one_of(words, value);
-
-	if (mode < 0)
-		return error("--vm: stolen is on, off or try");
-	spec->stolen = mode;
-	return 0;
-}
-
-static int parse_bounded(const char *what, const char *value, uint64_t min, uint64_t max,
-			 uint64_t *number)
+int parse_bounded(const char *what, const char *value, uint64_t min, uint64_t max, uint64_t *number)
 {
 	if (parse_u64(value, max, number) < 0 || *number < min)
 		return error("%s: expected a number from %lu to %lu, not '%s'", what, min, max,
 			     value ? value : "");
 	return 0;
-}
-
-static int parse_vm_word(struct vm_spec *spec, uint64_t *count, char **rest, bool *has_freq)
-{
-	enum { VCPUS, NAME, LPT, PV_FREQ, STOLEN, COUNT };
-	static char *const words[] = {"vcpus", "name", "lpt", "pv-freq", "stolen", "count", NULL};
-	uint64_t number;
-	char *value;
-
-	switch (getsubopt(rest, words, &value)) {
-	case VCPUS:
-		if (parse_bounded("--vm: vcpus", value, 1, MAX_VCPUS, &number) < 0)
-			return -1;
-		spec->vcpus = number;
-		return 0;
-	case NAME:
-		spec->name = value ? value : "";
-		return 0;
-	case LPT:
-		return parse_lpt(spec, value);
-	case PV_FREQ:
-		*has_freq = true;
-		if (parse_bounded("--vm: pv-freq", value, 0, UINT32_MAX, &number) < 0)
-			return -1;
-		spec->pv_freq = number;
-		return 0;
-	case STOLEN:
-		return parse_stolen(spec, value);
-	case COUNT:
-		return parse_bounded("--vm: count", value, 1, MAX_VMS, count);
-	}
-	return error("--vm: unknown option '%s'; see labvmm --help", value ? value : "");
-}
-
-static int add_vms(struct options *options, const struct vm_spec *spec, uint64_t count)
-{
-	if (options->n_vms + count > MAX_VMS)
-		return error("--vm: more than %d VMs", MAX_VMS);
-	for (; count; count--) {
-		options->vms = append(options->vms, options->n_vms, sizeof(*spec));
-		options->vms[options->n_vms++] = *spec;
-	}
-	return 0;
-}
-
-static int parse_vm(struct options *options, char *rest)
-{
-	struct vm_spec spec = {.name = "", .vcpus = 1, .pv_freq = DEFAULT_PV_FREQ};
-	bool has_freq = false;
-	uint64_t count = 1;
-
-	while (*rest)
-		if (parse_vm_word(&spec, &count, &rest, &has_freq) < 0)
-			return -1;
-	if (has_freq && spec.lpt == LPT_OFF)
-		return error("--vm: pv-freq without lpt; add lpt=on or another mode");
-	return add_vms(options, &spec, count);
 }
 
 static int parse_ops(struct options *options, char *text)
@@ -152,7 +59,25 @@ static int check_rules(const struct options *options)
 	return 0;
 }
 
-enum { VM = 256, OPS, SPIN, ROUNDS, FOREVER, PAUSE_US, FORK, START_BARRIER, HOLD, HELP };
+enum {
+	VM = 256,
+	OPS,
+	SPIN,
+	ROUNDS,
+	FOREVER,
+	PAUSE_US,
+	TIME_OPS,
+	CHURN,
+	SAVE,
+	SAVE_AFTER,
+	RESTORE,
+	SKIP_US,
+	DEADLINE_US,
+	FORK,
+	START_BARRIER,
+	HOLD,
+	HELP
+};
 
 static const struct option long_options[] = {
 	{"vm", required_argument, NULL, VM},
@@ -161,6 +86,13 @@ static const struct option long_options[] = {
 	{"rounds", required_argument, NULL, ROUNDS},
 	{"forever", no_argument, NULL, FOREVER},
 	{"pause-us", required_argument, NULL, PAUSE_US},
+	{"time-ops", no_argument, NULL, TIME_OPS},
+	{"churn", required_argument, NULL, CHURN},
+	{"save", required_argument, NULL, SAVE},
+	{"save-after", required_argument, NULL, SAVE_AFTER},
+	{"restore", required_argument, NULL, RESTORE},
+	{"skip-us", required_argument, NULL, SKIP_US},
+	{"deadline-us", required_argument, NULL, DEADLINE_US},
 	{"fork", no_argument, NULL, FORK},
 	{"start-barrier", no_argument, NULL, START_BARRIER},
 	{"hold", no_argument, NULL, HOLD},
@@ -168,22 +100,36 @@ static const struct option long_options[] = {
 	{NULL, 0, NULL, 0},
 };
 
-static int parse_option(struct options *options, int option)
+static int parse_number(struct options *options, int option)
+{
+	static const struct {
+		const char *name;
+		size_t member;
+		uint64_t min;
+	} numbers[] = {
+		[SPIN - VM] = {"--spin", offsetof(struct options, spin), 0},
+		[ROUNDS - VM] = {"--rounds", offsetof(struct options, rounds), 1},
+		[PAUSE_US - VM] = {"--pause-us", offsetof(struct options, pause_us), 0},
+		[CHURN - VM] = {"--churn", offsetof(struct options, churn), 1},
+		[SAVE_AFTER - VM] = {"--save-after", offsetof(struct options, save_after), 1},
+		[SKIP_US - VM] = {"--skip-us", offsetof(struct options, skip_us), 0},
+		[DEADLINE_US - VM] = {"--deadline-us", offsetof(struct options, deadline_us), 1},
+	};
+	size_t i = option - VM;
+
+	return parse_bounded(numbers[i].name, optarg, numbers[i].min, UINT32_MAX,
+			     (uint64_t *)((char *)options + numbers[i].member));
+}
+
+static int parse_flag(struct options *options, int option)
 {
 	switch (option) {
-	case VM:
-		return parse_vm(options, optarg);
-	case OPS:
-		return parse_ops(options, optarg);
-	case SPIN:
-		return parse_bounded("--spin", optarg, 0, UINT32_MAX, &options->spin);
-	case ROUNDS:
-		return parse_bounded("--rounds", optarg, 1, UINT32_MAX, &options->rounds);
 	case FOREVER:
 		options->rounds = 0;
 		return 0;
-	case PAUSE_US:
-		return parse_bounded("--pause-us", optarg, 0, UINT32_MAX, &options->pause_us);
+	case TIME_OPS:
+		options->time_ops = true;
+		return 0;
 	case FORK:
 		options->fork = true;
 		return 0;
@@ -200,18 +146,78 @@ static int parse_option(struct options *options, int option)
 	return -1; /* getopt has said why */
 }
 
+static int parse_option(struct options *options, int option)
+{
+	switch (option) {
+	case VM:
+		return vm_option_parse(options, optarg);
+	case OPS:
+		return parse_ops(options, optarg);
+	case SAVE:
+		options->save = optarg;
+		return 0;
+	case RESTORE:
+		options->restore = optarg;
+		return 0;
+	case SPIN:
+	case ROUNDS:
+	case PAUSE_US:
+	case CHURN:
+	case SAVE_AFTER:
+	case SKIP_US:
+	case DEADLINE_US:
+		return parse_number(options, option);
+	}
+	return parse_flag(options, option);
+}
+
+static int check_churn(const struct options *options)
+{
+	if (options->churn && (options->hold || options->time_ops || !options->rounds))
+		return error("--churn goes without --hold, --time-ops and --forever");
+	return 0;
+}
+
+/* `given` has a bit for each option. */
+static int check_state(const struct options *options, uint32_t given)
+{
+	const uint32_t in_file = 1 << (VM - VM) | 1 << (OPS - VM) | 1 << (SPIN - VM) |
+				 1 << (ROUNDS - VM) | 1 << (FOREVER - VM) | 1 << (TIME_OPS - VM) |
+				 1 << (DEADLINE_US - VM);
+
+	if (options->restore && (given & in_file))
+		return error("--restore takes the VM and its work from the file; leave out --vm, "
+			     "--ops, --spin, --rounds, --forever, --time-ops and --deadline-us");
+	if ((options->save || options->restore) && (options->fork || options->churn))
+		return error("--save and --restore go without --fork and --churn");
+	if (options->save && !options->restore && options->n_vms > 1)
+		return error("--save: one VM, not %u", options->n_vms);
+	if (options->save_after && !options->save)
+		return error("--save-after without --save FILE");
+	if (options->skip_us && !options->restore)
+		return error("--skip-us without --restore FILE");
+	return 0;
+}
+
 int options_parse(struct options *options, int argc, char **argv)
 {
 	static char one_vm[] = "vcpus=1";
+	uint32_t given = 0;
 	int option;
 
 	*options = (struct options){.rounds = 1};
-	while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1)
+	while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
 		if (parse_option(options, option) < 0)
 			return -1;
+		given |= 1 << (option - VM);
+	}
 	if (optind < argc)
 		return error("unexpected argument '%s'; see labvmm --help", argv[optind]);
-	if (!options->n_vms && parse_vm(options, one_vm) < 0)
+	if (check_churn(options) < 0 || check_state(options, given) < 0)
+		return -1;
+	if (options->restore)
+		return 0;
+	if (!options->n_vms && vm_option_parse(options, one_vm) < 0)
 		return -1;
 	return check_rules(options);
 }

@@ -8,9 +8,11 @@
 #include "labvmm.h"
 
 /* No released header has these. */
-#define KVM_ARM_VM_PVTIME_LPT_CTRL 0
 #define KVM_ARM_VM_PVTIME_LPT_IPA  0
 #define KVM_ARM_VM_PVTIME_LPT_FREQ 1
+
+/* The RFC's group, and that of our ports to kernels that have another group of that number. */
+static const uint32_t lpt_groups[] = {0, 0x4c50};
 
 /* 0 or the errno */
 static int attr_ioctl(int fd, unsigned long request, uint32_t group, uint64_t attr, void *value)
@@ -21,13 +23,23 @@ static int attr_ioctl(int fd, unsigned long request, uint32_t group, uint64_t at
 }
 
 /*
- * Since 6.4 the same group's attribute 0 is the SMCCC filter, which would take the IPA for a
- * pointer to one; only attribute 1 tells whether this is LPT.
+ * Finds the group, and returns 0 or the errno of the RFC's. Since 6.4 all hosts have a group 0, the
+ * SMCCC filter. Its attribute 0 would take the IPA for a pointer to a filter, and has no other one,
+ * so attribute 1 tells whether a group is LPT's.
  */
 static int lpt_probe(struct vm *vm)
 {
-	return attr_ioctl(vm->fd, KVM_HAS_DEVICE_ATTR, KVM_ARM_VM_PVTIME_LPT_CTRL,
-			  KVM_ARM_VM_PVTIME_LPT_FREQ, NULL);
+	int errors[2];
+
+	for (int i = 0; i < 2; i++) {
+		vm->lpt_group = lpt_groups[i];
+		errors[i] = attr_ioctl(vm->fd, KVM_HAS_DEVICE_ATTR, vm->lpt_group,
+				       KVM_ARM_VM_PVTIME_LPT_FREQ, NULL);
+		if (!errors[i])
+			return 0;
+	}
+	vm->lpt_group = lpt_groups[0];
+	return errors[0];
 }
 
 static int lpt_set_freq(struct vm *vm)
@@ -36,8 +48,8 @@ static int lpt_set_freq(struct vm *vm)
 
 	if (vm->spec->lpt == LPT_IPA_ONLY)
 		return 0;
-	return attr_ioctl(vm->fd, KVM_SET_DEVICE_ATTR, KVM_ARM_VM_PVTIME_LPT_CTRL,
-			  KVM_ARM_VM_PVTIME_LPT_FREQ, &freq);
+	return attr_ioctl(vm->fd, KVM_SET_DEVICE_ATTR, vm->lpt_group, KVM_ARM_VM_PVTIME_LPT_FREQ,
+			  &freq);
 }
 
 static int lpt_set_ipa(struct vm *vm)
@@ -46,8 +58,8 @@ static int lpt_set_ipa(struct vm *vm)
 
 	if (vm->spec->lpt == LPT_FREQ_ONLY)
 		return 0;
-	return attr_ioctl(vm->fd, KVM_SET_DEVICE_ATTR, KVM_ARM_VM_PVTIME_LPT_CTRL,
-			  KVM_ARM_VM_PVTIME_LPT_IPA, &ipa);
+	return attr_ioctl(vm->fd, KVM_SET_DEVICE_ATTR, vm->lpt_group, KVM_ARM_VM_PVTIME_LPT_IPA,
+			  &ipa);
 }
 
 static int lpt_apply(struct vm *vm)

@@ -18,6 +18,7 @@ static const struct guest_op own_calls[SLOT_FIRST] = {
 	[SLOT_LPT] = {.id = 0xc5000022},
 	[SLOT_ST_FEATURES] = {.id = 0xc5000020, .x1 = 0xc5000021},
 	[SLOT_ST] = {.id = 0xc5000021},
+	[SLOT_EMPTY] = {.kind = KIND_EMPTY},
 };
 
 static void *shared_alloc(size_t size)
@@ -55,14 +56,18 @@ static size_t ops_of(const struct vm *vm, unsigned int vcpu)
 
 static size_t stride_of(const struct vm *vm)
 {
+	size_t each = sizeof(struct guest_op);
 	size_t most = 0;
+
+	if (vm->options->time_ops)
+		each += sizeof(struct guest_timing);
 
 	for (unsigned int i = 0; i < vm->spec->vcpus; i++) {
 		size_t n = ops_of(vm, i);
 
 		most = n > most ? n : most;
 	}
-	return sizeof(struct guest_vcpu) + (SLOT_FIRST + most) * sizeof(struct guest_op);
+	return sizeof(struct guest_vcpu) + (SLOT_FIRST + most) * each;
 }
 
 static void fill_ops(const struct vm *vm, struct vcpu *vcpu)
@@ -78,55 +83,136 @@ static void fill_ops(const struct vm *vm, struct vcpu *vcpu)
 			*next++ = (struct guest_op){.kind = rule->ops[j].kind,
 						    .id = rule->ops[j].id,
 						    .x1 = rule->ops[j].x1,
+						    .x3 = rule->ops[j].stride,
 						    .per_round = rule->ops[j].count};
 	}
 	vcpu->guest->n_ops = next - &vcpu->guest->ops[SLOT_FIRST];
 }
 
-static void fill_vcpu(struct vm *vm, unsigned int index)
+/* Timings follow the last operation. */
+static void fill_timings(struct vcpu *vcpu)
+{
+	struct guest_vcpu *guest = vcpu->guest;
+	size_t slots = SLOT_FIRST + guest->n_ops;
+
+	vcpu->timings = (struct guest_timing *)&guest->ops[slots];
+	guest->timings = ipa_of(vcpu->vm, vcpu->timings);
+	memset(vcpu->timings, 0, slots * sizeof(*vcpu->timings));
+	for (size_t i = 0; i < slots; i++)
+		vcpu->timings[i].min = UINT64_MAX;
+}
+
+static void place_vcpu(struct vm *vm, unsigned int index)
 {
 	struct vcpu *vcpu = &vm->vcpus[index];
-	uint8_t *area = vm->ram + GUEST_VCPU_OFFSET + index * vm->guest->stride;
 
 	vcpu->vm = vm;
 	vcpu->index = index;
-	vcpu->guest = (struct guest_vcpu *)area;
-	vcpu->guest->boot = index == 0;
-	vcpu->guest->stolen = vm->spec->stolen != STOLEN_OFF;
-	fill_ops(vm, vcpu);
+	vcpu->guest =
+		(struct guest_vcpu *)(vm->ram + GUEST_VCPU_OFFSET + index * vm->guest->stride);
 }
 
-static void fill_vm(struct vm *vm, size_t stride)
+static void fill_vcpu(struct vcpu *vcpu)
 {
+	const struct vm *vm = vcpu->vm;
+
+	vcpu->guest->boot = vcpu->index == 0;
+	vcpu->guest->stolen = vm->spec->stolen != STOLEN_OFF;
+	vcpu->guest->random = 0x9e3779b97f4a7c15 * ((uint64_t)vm->index << 32 | (vcpu->index + 1));
+	fill_ops(vm, vcpu);
+	if (vm->options->time_ops)
+		fill_timings(vcpu);
+}
+
+uint64_t counter_frequency(void)
+{
+	uint64_t hz;
+
+	asm volatile("mrs %0, cntfrq_el0" : "=r"(hz));
+	return hz;
+}
+
+static void fill_vm(struct vm *vm)
+{
+	const struct options *options = vm->options;
+
 	memcpy(vm->ram, guest_image, guest_image_end - guest_image);
-	vm->guest = (struct guest_vm *)(vm->ram + GUEST_VM_OFFSET);
 	vm->guest->vcpus = vm->spec->vcpus;
-	vm->guest->stride = stride;
-	vm->guest->rounds = vm->options->rounds;
-	vm->guest->spin = vm->options->spin;
-	vm->guest->pause = vm->options->pause_us != 0;
+	vm->guest->stride = stride_of(vm);
+	vm->guest->rounds = options->rounds;
+	vm->guest->spin = options->spin;
+	vm->guest->pause = options->pause_us || options->save;
 	vm->guest->lpt = vm->spec->lpt != LPT_OFF;
-	for (unsigned int i = 0; i < vm->spec->vcpus; i++)
-		fill_vcpu(vm, i);
+	vm->guest->deadline = options->deadline_us * counter_frequency() / 1000000;
+	vm->save_round = options->save_after;
+	for (unsigned int i = 0; i < vm->spec->vcpus; i++) {
+		place_vcpu(vm, i);
+		fill_vcpu(&vm->vcpus[i]);
+	}
+}
+
+/* What it counts on this host only: this host's tools cannot know of the others. */
+static void forget_counts(struct vcpu *vcpu)
+{
+	struct guest_vcpu *guest = vcpu->guest;
+
+	for (size_t i = 0; i < SLOT_FIRST + guest->n_ops; i++)
+		guest->ops[i].count = 0;
+	guest->mmio_exits = 0;
+	if (guest->timings)
+		fill_timings(vcpu);
+	vcpu->rounds_before = guest->rounds;
+	vcpu->passed = guest->rounds;
+}
+
+static void fill_restored(struct vm *vm)
+{
+	memcpy(vm->ram, state_ram(vm->state), vm->ram_size);
+	for (unsigned int i = 0; i < vm->spec->vcpus; i++) {
+		place_vcpu(vm, i);
+		forget_counts(&vm->vcpus[i]);
+		state_clock(&vm->vcpus[i], &vm->vcpus[i].clock);
+	}
+	if (vm->options->save_after)
+		vm->save_round = vm->vcpus[0].passed + vm->options->save_after;
+}
+
+static size_t ram_size(const struct vm *vm)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	size_t size = GUEST_VCPU_OFFSET + vm->spec->vcpus * stride_of(vm);
+
+	return vm->state ? state_ram_size(vm->state) : (size + page - 1) / page * page;
 }
 
 static int vm_alloc(struct vm *vm)
 {
-	size_t page = sysconf(_SC_PAGESIZE);
-	size_t stride = stride_of(vm);
-	size_t size = GUEST_VCPU_OFFSET + vm->spec->vcpus * stride;
-
 	vm->fd = -1;
-	vm->ram_size = (size + page - 1) / page * page;
+	vm->ram_size = ram_size(vm);
 	vm->ram = shared_alloc(vm->ram_size);
 	vm->vcpus = shared_alloc(vm->spec->vcpus * sizeof(struct vcpu));
 	if (!vm->ram || !vm->vcpus)
 		return -1;
-	fill_vm(vm, stride);
+	vm->guest = (struct guest_vm *)(vm->ram + GUEST_VM_OFFSET);
+	if (vm->state)
+		fill_restored(vm);
+	else
+		fill_vm(vm);
 	return 0;
 }
 
-struct vm *vms_alloc(const struct options *options)
+/* As it was before it ran, for another VM to be made of it. */
+void vm_refill(struct vm *vm)
+{
+	memset(vm->ram, 0, vm->ram_size);
+	memset(vm->vcpus, 0, vm->spec->vcpus * sizeof(*vm->vcpus));
+	vm->aborted = false;
+	vm->lpt_errno = 0;
+	vm->stolen_errno = 0;
+	fill_vm(vm);
+}
+
+struct vm *vms_alloc(const struct options *options, const struct state *state)
 {
 	struct vm *vms = shared_alloc(options->n_vms * sizeof(*vms));
 
@@ -134,6 +220,7 @@ struct vm *vms_alloc(const struct options *options)
 		vms[i].options = options;
 		vms[i].spec = &options->vms[i];
 		vms[i].index = i;
+		vms[i].state = state;
 		if (vm_alloc(&vms[i]) < 0)
 			return NULL;
 	}

@@ -34,7 +34,7 @@ void separate(FILE *out, bool *first)
 }
 
 /* SMCCC answers are signed: -1 is NOT_SUPPORTED. */
-void print_answer(FILE *out, const struct guest_op *op)
+static void print_answer(FILE *out, const struct guest_op *op)
 {
 	if (op && op->count)
 		fprintf(out, "%" PRId64, (int64_t)op->answer);
@@ -50,7 +50,7 @@ static void print_ipa(FILE *out, const struct guest_op *op)
 		fputs("null", out);
 }
 
-static void print_structure(FILE *out, const struct lpt_structure *lpt)
+void print_structure(FILE *out, const struct lpt_structure *lpt)
 {
 	fprintf(out,
 		"{\"revision\":%u,\"attributes\":%u,\"sequence_number\":%" PRIu64
@@ -60,13 +60,15 @@ static void print_structure(FILE *out, const struct lpt_structure *lpt)
 		lpt->pv_freq, lpt->scale_mult, lpt->rscale_mult, lpt->fracbits, lpt->rfracbits);
 }
 
-static void print_seen(FILE *out, const struct guest_vm *guest)
+static void print_seen(FILE *out, const struct vm *vm)
 {
+	const struct lpt_structure *seen = &vm->vcpus[0].guest->clock.copy;
+	const struct guest_vm *guest = vm->guest;
 	bool first = true;
 
 	fputs(",\"structure\":", out);
 	if (guest->lpt_ipa)
-		print_structure(out, &guest->lpt_copy);
+		print_structure(out, seen);
 	else
 		fputs("null", out);
 	fputs(",\"counters\":[", out);
@@ -89,12 +91,13 @@ static void print_lpt(FILE *out, const struct vm *vm)
 		fputs("null", out);
 		return;
 	}
-	fprintf(out, "{\"mode\":\"%s\",\"attr_errno\":%d,\"pv_freq\":%u,\"features\":",
-		lpt_modes[vm->spec->lpt], vm->lpt_errno, vm->spec->pv_freq);
+	fprintf(out,
+		"{\"mode\":\"%s\",\"attr_group\":%u,\"attr_errno\":%d,\"pv_freq\":%u,\"features\":",
+		lpt_modes[vm->spec->lpt], vm->lpt_group, vm->lpt_errno, vm->spec->pv_freq);
 	print_answer(out, &ops[SLOT_LPT_FEATURES]);
 	fputs(",\"ipa\":", out);
 	print_ipa(out, &ops[SLOT_LPT]);
-	print_seen(out, vm->guest);
+	print_seen(out, vm);
 	fputc('}', out);
 }
 
@@ -121,6 +124,9 @@ static void print_stolen(FILE *out, const struct vm *vm)
 
 static void print_vcpu(FILE *out, const struct vcpu *vcpu)
 {
+	struct totals totals = {0};
+
+	totals_add_vcpu(&totals, vcpu);
 	fprintf(out, "{\"vcpu\":%u,\"tid\":%d,\"run_errno\":%d,\"fault\":", vcpu->index, vcpu->tid,
 		vcpu->run_errno);
 	if (vcpu->faulted)
@@ -130,16 +136,13 @@ static void print_vcpu(FILE *out, const struct vcpu *vcpu)
 			vcpu->esr, vcpu->elr, vcpu->far);
 	else
 		fputs("null", out);
-	fprintf(out, ",\"rounds\":%" PRIu64 ",\"mmio_exits\":%" PRIu64 ",", vcpu->guest->rounds,
-		vcpu->guest->mmio_exits);
-	print_hypercalls(out, vcpu, false);
-	fputc(',', out);
-	print_timer(out, vcpu, false);
-	fputs(",\"expected\":{", out);
-	print_hypercalls(out, vcpu, true);
-	fputc(',', out);
-	print_timer(out, vcpu, true);
-	fputs("}}", out);
+	fprintf(out, ",\"rounds\":%" PRIu64 ",\"mmio_exits\":%" PRIu64 ",",
+		vcpu->guest->rounds - vcpu->rounds_before, vcpu->guest->mmio_exits);
+	totals_print(out, &totals);
+	totals_free(&totals);
+	clock_print(out, vcpu);
+	timings_print(out, vcpu);
+	fputc('}', out);
 }
 
 static void print_vm(FILE *out, const struct vm *vm)

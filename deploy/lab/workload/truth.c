@@ -22,21 +22,32 @@ static uint64_t expected_second(const struct guest_op *features, bool accepted)
 	return accepted || (features->count && features->answer == 0);
 }
 
+/* Those that it was to do on this host; without an end, or saved before it, those that it did. */
+static uint64_t expected_rounds(const struct vcpu *vcpu)
+{
+	uint64_t rounds = vcpu->vm->guest->rounds;
+
+	return (rounds && !vcpu->parked ? rounds : vcpu->guest->rounds) - vcpu->rounds_before;
+}
+
 static uint64_t expected_own(const struct vcpu *vcpu, unsigned int slot)
 {
 	const struct guest_op *ops = vcpu->guest->ops;
 	const struct vm *vm = vcpu->vm;
 	bool boot = vcpu->index == 0;
-	bool lpt = boot && vm->spec->lpt != LPT_OFF;
-	bool stolen = vm->spec->stolen != STOLEN_OFF;
+	bool first = !vm->state; /* what it asks for, it asks for on its first host */
+	bool lpt = first && boot && vm->spec->lpt != LPT_OFF;
+	bool stolen = first && vm->spec->stolen != STOLEN_OFF;
 
 	switch (slot) {
 	case SLOT_CPU_ON:
-		return boot ? vm->spec->vcpus - 1 : 0;
+		return first && boot ? vm->spec->vcpus - 1 : 0;
 	case SLOT_CPU_OFF:
-		return !boot;
+		return !boot && !vcpu->parked;
 	case SLOT_SYSTEM_OFF:
-		return boot;
+		return boot && !vcpu->parked;
+	case SLOT_EMPTY:
+		return vcpu->timings ? EMPTY_TIMINGS * expected_rounds(vcpu) : 0;
 	case SLOT_LPT_FEATURES:
 		return lpt;
 	case SLOT_LPT:
@@ -49,23 +60,11 @@ static uint64_t expected_own(const struct vcpu *vcpu, unsigned int slot)
 
 uint64_t expected_count(const struct vcpu *vcpu, unsigned int slot)
 {
-	uint64_t rounds = vcpu->vm->options->rounds;
-
 	if (is_refused(vcpu->vm))
 		return 0;
 	if (slot < SLOT_FIRST)
 		return expected_own(vcpu, slot);
-	return vcpu->guest->ops[slot].per_round * (rounds ? rounds : vcpu->guest->rounds);
-}
-
-static const char *label(const struct guest_op *op, char *text, size_t size)
-{
-	if (op_is_hvc(op->kind))
-		snprintf(text, size, "hvc 0x%08x", op->id);
-	else
-		snprintf(text, size, "%s of %s", op_is_write(op->kind) ? "write" : "read",
-			 op_register(op->kind));
-	return text;
+	return vcpu->guest->ops[slot].per_round * expected_rounds(vcpu);
 }
 
 static int check_counts(const struct vcpu *vcpu)
@@ -79,7 +78,7 @@ static int check_counts(const struct vcpu *vcpu)
 
 		if (op->count != expected)
 			ret = vm_error(vcpu->vm, "vcpu %u: %s: counted %lu, expected %lu",
-				       vcpu->index, label(op, text, sizeof(text)), op->count,
+				       vcpu->index, op_label(op, text, sizeof(text)), op->count,
 				       expected);
 	}
 	return ret;
@@ -115,7 +114,10 @@ static int check_end(const struct vcpu *vcpu)
 /* The second signal finds some VMs at their end already. */
 static bool was_cut_short(const struct vm *vm)
 {
-	return vm->aborted && !is_refused(vm) && !vm->vcpus[0].guest->ops[SLOT_SYSTEM_OFF].count;
+	const struct vcpu *boot = &vm->vcpus[0];
+
+	return vm->aborted && !is_refused(vm) && !boot->parked &&
+	       !boot->guest->ops[SLOT_SYSTEM_OFF].count;
 }
 
 static int check_vm(const struct vm *vm)
@@ -130,7 +132,7 @@ static int check_vm(const struct vm *vm)
 	if (was_cut_short(vm))
 		return vm_error(vm, "ended by a second signal, before the end of its round");
 	for (unsigned int i = 0; i < vm->spec->vcpus; i++)
-		if (check_counts(&vm->vcpus[i]) < 0)
+		if (check_counts(&vm->vcpus[i]) < 0 || clock_check(&vm->vcpus[i]) < 0)
 			ret = -1;
 	return ret;
 }

@@ -36,14 +36,36 @@ static bool stopping(const struct vm *vm)
 	return vm->aborted || __atomic_load_n(&vm->guest->stop, __ATOMIC_ACQUIRE);
 }
 
-static void do_pause(struct vm *vm)
+static bool is_to_park(const struct vcpu *vcpu)
 {
+	return vcpu->vm->save_round && vcpu->passed >= vcpu->vm->save_round;
+}
+
+/* Whether it is to go on after it. */
+static bool do_pause(struct vcpu *vcpu)
+{
+	struct vm *vm = vcpu->vm;
 	struct timespec deadline = after_ns(vm->options->pause_us * 1000);
+	bool park;
 
 	pthread_mutex_lock(&vm->group->lock);
-	while (!stopping(vm) && !is_past(&deadline))
+	vcpu->passed = vcpu->guest->rounds;
+	park = is_to_park(vcpu);
+	while (!park && !stopping(vm) && !vm->hurried && !is_past(&deadline))
 		group_sleep(vm->group, &deadline);
 	pthread_mutex_unlock(&vm->group->lock);
+	return !park;
+}
+
+/* KVM finishes the store that it left for only when it is entered again. */
+static bool park(struct vcpu *vcpu)
+{
+	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELEASE);
+	if (!ioctl(vcpu->fd, KVM_RUN, 0) || errno != EINTR)
+		vcpu->run_errno = errno;
+	else
+		vcpu->parked = true;
+	return false;
 }
 
 static bool is_finished(const struct vcpu *vcpu)
@@ -101,8 +123,8 @@ static bool handle_mmio(struct vcpu *vcpu)
 	memcpy(&value, vcpu->run->mmio.data, sizeof(value));
 	switch (vcpu->run->mmio.phys_addr - MMIO_BASE) {
 	case MMIO_PAUSE:
-		do_pause(vcpu->vm);
-		return true;
+		clock_leave(vcpu);
+		return do_pause(vcpu) || park(vcpu);
 	case MMIO_OFFLINE:
 		await_secondaries(vcpu->vm);
 		return true;
@@ -146,6 +168,7 @@ static bool handle_interrupt(struct vcpu *vcpu)
 
 static bool step(struct vcpu *vcpu)
 {
+	clock_enter(vcpu);
 	if (!ioctl(vcpu->fd, KVM_RUN, 0))
 		return handle_exit(vcpu);
 	if (errno == EINTR || errno == EAGAIN)
@@ -159,6 +182,7 @@ void vcpu_run(struct vcpu *vcpu)
 {
 	while (step(vcpu))
 		;
+	clock_end(vcpu);
 	if (vcpu->run_errno || vcpu->unknown_exit || vcpu->faulted)
 		vm_abort(vcpu->vm);
 }

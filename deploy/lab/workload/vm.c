@@ -101,13 +101,13 @@ static int init_vcpu(struct vcpu *vcpu)
 	return set_reg(vcpu, REG_U64(regs.regs[0]), ipa_of(vcpu->vm, vcpu->guest));
 }
 
-static int create_vcpu(struct vcpu *vcpu, int run_size)
+static int create_vcpu(struct vcpu *vcpu)
 {
 	vcpu->fd = ioctl(vcpu->vm->fd, KVM_CREATE_VCPU, (unsigned long)vcpu->index);
 	if (vcpu->fd < 0)
 		return vm_error(vcpu->vm, "vcpu %u: KVM_CREATE_VCPU failed: %s", vcpu->index,
 				strerror(errno));
-	vcpu->run = mmap(NULL, run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
+	vcpu->run = mmap(NULL, vcpu->vm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
 	if (vcpu->run == MAP_FAILED)
 		return vm_error(vcpu->vm, "vcpu %u: cannot map kvm_run: %s", vcpu->index,
 				strerror(errno));
@@ -120,8 +120,9 @@ static int create_vcpus(struct vm *vm, int kvm_fd)
 
 	if (run_size < 0)
 		return vm_error(vm, "KVM_GET_VCPU_MMAP_SIZE failed: %s", strerror(errno));
+	vm->run_size = run_size;
 	for (unsigned int i = 0; i < vm->spec->vcpus; i++)
-		if (create_vcpu(&vm->vcpus[i], run_size) < 0)
+		if (create_vcpu(&vm->vcpus[i]) < 0)
 			return -1;
 	return 0;
 }
@@ -164,7 +165,9 @@ int vm_create(struct vm *vm, int kvm_fd)
 {
 	vm->pid = getpid();
 	if (create_fd(vm, kvm_fd) < 0 || set_memory(vm) < 0 || create_vcpus(vm, kvm_fd) < 0 ||
-	    create_gic(vm) < 0 || lpt_setup(vm) < 0)
+	    create_gic(vm) < 0 || lpt_setup(vm) < 0 || stolen_setup(vm) < 0)
 		return -1;
-	return stolen_setup(vm);
+	for (unsigned int i = 0; i < vm->spec->vcpus; i++)
+		clock_begin(&vm->vcpus[i]);
+	return vm->state ? state_restore(vm) : 0;
 }
