@@ -6,6 +6,7 @@
  * function called once per vCPU.
  */
 #include "vcpu.h"
+#include "event.h"
 
 #define EINVAL 22
 #define EFAULT 14
@@ -25,6 +26,34 @@ int on_lpt_update(struct pt_regs *ctx)
 		COUNT_LOSS(updates_untimed);
 		lpt_calls.update(&tid, &call);
 	}
+	return 0;
+}
+
+/*
+ * kvm_read_guest(kvm, gpa, data, len), for any purpose; within an update it is the structure that
+ * the host before has published.
+ */
+int on_read_guest(struct pt_regs *ctx)
+{
+	u32 tid = bpf_get_current_pid_tgid();
+	struct lpt_call *call = lpt_calls.lookup(&tid);
+
+	if (call)
+		call->buffer = PT_REGS_PARM4(ctx) < sizeof(call->previous) ? 0 : PT_REGS_PARM3(ctx);
+	return 0;
+}
+
+int on_read_guest_return(struct pt_regs *ctx)
+{
+	u32 tid = bpf_get_current_pid_tgid();
+	struct lpt_call *call = lpt_calls.lookup(&tid);
+
+	if (!call || !call->buffer)
+		return 0;
+	if (!PT_REGS_RC(ctx))
+		bpf_probe_read_kernel(&call->previous, sizeof(call->previous),
+				      (void *)call->buffer);
+	call->buffer = 0;
 	return 0;
 }
 
@@ -54,23 +83,41 @@ static __always_inline u32 update_result(int ret, u32 wrote)
 	return LPT_UPDATE_ERROR;
 }
 
+static __always_inline void publish(struct lpt_vm *vm, struct lpt_call *call, u64 now)
+{
+	__sync_fetch_and_add(&vm->sequence, 1);
+	vm->published = call->structure;
+	vm->previous = call->previous;
+	vm->published_ns = now;
+	__sync_fetch_and_add(&vm->sequence, 1);
+}
+
+static __always_inline void tell_update(struct lpt_call *call, int ret)
+{
+	struct lpt_event event = {};
+
+	event.vm = call->vm;
+	event.error = ret < 0 ? -ret : 0;
+	event.has_value = call->wrote;
+	event.value = (u64)call->previous.native_freq << 32 | call->structure.native_freq;
+	tell(LPT_EVENT_UPDATE, &event);
+}
+
 static __always_inline void close_update(struct lpt_vm *vm, struct lpt_call *call, int ret)
 {
 	u32 result = update_result(ret, call->wrote);
 	u64 now = bpf_ktime_get_ns();
 
-	__sync_fetch_and_add(&vm->sequence, 1);
 	if (ret)
 		vm->last_error = -ret;
-	if (result == LPT_UPDATE_PUBLISHED) {
-		vm->published = call->structure;
-		vm->published_ns = now;
-	}
+	if (result == LPT_UPDATE_PUBLISHED)
+		publish(vm, call, now);
 	if (result < LPT_UPDATE_RESULT_COUNT) {
 		__sync_fetch_and_add(&vm->updates[result].ns, now - call->start_ns);
 		__sync_fetch_and_add(&vm->updates[result].count, 1);
 	}
-	__sync_fetch_and_add(&vm->sequence, 1);
+	if (result != LPT_UPDATE_NOTHING)
+		tell_update(call, ret);
 }
 
 int on_lpt_update_return(struct pt_regs *ctx)

@@ -6,4 +6,7 @@
 #include "run.bpf.c"
 #include "hypercall.bpf.c"
 #include "timer_trap.bpf.c"
+#include "timer_interrupt.bpf.c"
+#include "stolen_time.bpf.c"
 #include "lpt_update.bpf.c"
+#include "vm_attr.bpf.c"

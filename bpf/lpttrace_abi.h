@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What the BPF programs and the agent agree on. lpttrace/abi.py mirrors it; tests/contract compares
- * the two with the C compiler. It parses alone: only unsigned int and unsigned long long, padding
- * written out, no kernel type.
+ * the two with the C compiler. It parses alone: only unsigned integers, padding written out, no
+ * kernel type.
  *
- * One thread writes a slot (a vCPU runs on one CPU at a time), so nothing in it is atomic.
+ * One thread writes a slot (a vCPU runs on one CPU at a time), so little in it is atomic.
  */
 #ifndef LPTTRACE_ABI_H
 #define LPTTRACE_ABI_H
 
-#define LPT_ABI_VERSION 1
+#define LPT_ABI_VERSION 2
 
 /*
  * SMCCC functions that are told apart: X(name). The label of a function is its name in lower case.
@@ -188,9 +188,67 @@ struct lpt_cell {
 };
 
 /*
- * One vCPU. Histograms will follow the cells, one per class, so that a reader of counts only never
- * touches them. The agent reads from `sequence` on: an odd sequence, or two readings that differ,
- * mean that the writer was at work.
+ * Log-linear buckets of nanoseconds, LPT_SUB_BUCKETS to an octave. Bucket 0 holds up to
+ * 2^LPT_FIRST_SHIFT; bucket 1 + 4 o + s what is over (1 + s/4) 2^(6 + o) and not over
+ * (1 + (s + 1)/4) 2^(6 + o): a value equal to a bound is under it. The last one holds what is over
+ * 2^34 ns, 17 s. No value is further than 12.5 % from the middle of its bucket.
+ */
+#define LPT_FIRST_SHIFT 6
+#define LPT_OCTAVES	28
+#define LPT_SUB_BUCKETS 4
+#define LPT_BUCKETS	(LPT_OCTAVES * LPT_SUB_BUCKETS + 2)
+
+/* A count has 48 bits, the upper 16 apart: all classes of a vCPU fit into 64 KiB. */
+struct lpt_histogram {
+	unsigned int low[LPT_BUCKETS];
+	unsigned short high[LPT_BUCKETS];
+};
+
+/* Timers of a vCPU: X(name, INTID of its PPI unless the VMM chose another), in KVM's order. */
+#define LPT_TIMERS(X)      \
+	X(PHYSICAL, 30)    \
+	X(VIRTUAL, 27)     \
+	X(HYP_VIRTUAL, 28) \
+	X(HYP_PHYSICAL, 26)
+
+#define LPT_ENUM_TIMER(name, intid) LPT_TIMER_##name,
+
+enum lpt_timer {
+	LPT_TIMERS(LPT_ENUM_TIMER) LPT_TIMER_OTHER, /* any other INTID */
+	LPT_TIMER_COUNT,
+};
+
+/* Interrupts of one timer. */
+struct lpt_interrupts {
+	unsigned long long delivered; /* made pending for the guest; added atomically */
+	unsigned long long overdue;   /* of them: the deadline had passed when the guest set it */
+};
+
+/* What guests ask about pvtime. */
+enum lpt_question {
+	LPT_ASKED_FEATURES_ST,	/* PV_TIME_FEATURES(PV_TIME_ST) */
+	LPT_ASKED_FEATURES_LPT, /* PV_TIME_FEATURES(PV_TIME_LPT) */
+	LPT_ASKED_ST,
+	LPT_ASKED_LPT,
+	LPT_QUESTION_COUNT,
+};
+
+struct lpt_answers {
+	unsigned long long asked;
+	unsigned long long refused; /* the answer was negative */
+	unsigned long long last;    /* x0 as the guest got it; an address, or 0, or negative */
+};
+
+/* Stolen time of one vCPU; ns is of the updates, stolen_ns what they added for the guest. */
+struct lpt_stolen {
+	struct lpt_account updates;
+	unsigned long long stolen_ns;
+};
+
+/*
+ * One vCPU. What only the programs need comes first, what is read often next, the histograms last,
+ * so that a reader of counts never touches them. The agent reads from `sequence` on: an odd
+ * sequence, or two readings that differ, mean that the writer was at work.
  */
 struct lpt_slot {
 	unsigned long long vcpu;     /* struct kvm_vcpu *, to recognise it by */
@@ -200,14 +258,45 @@ struct lpt_slot {
 	unsigned int vcpu_id;
 	unsigned int tid; /* initial pid namespace */
 
-	unsigned long long exit_ns; /* begin of the trap being served; 0: none of ours */
-	unsigned int outcome;	    /* of the trap being served, as far as known */
-	unsigned int last_unknown;  /* the last function id counted in LPT_HVC_UNKNOWN */
+	unsigned long long exit_ns;	/* begin of the trap being served; 0: none of ours */
+	unsigned long long deadline_ns; /* of a timer whose interrupt the next entry delivers */
+	unsigned long long steal_ns;	/* begin of the stolen-time update being made, or 0 */
+	unsigned long long steal_before;
+	unsigned long long thread; /* pid and tid, while it is this vCPU that the thread runs */
+	unsigned int feature;	   /* asked about by the PV_TIME_FEATURES being served */
 
 	unsigned int sequence;
+	unsigned int work;    /* enum lpt_work */
 	unsigned int pending; /* class of the trap being served: issued, not yet in its cell */
-	unsigned long long unpaired; /* traps that began before the programs were attached */
+	unsigned int outcome; /* of the trap being served, as far as known */
+	unsigned int reserved;
+	unsigned long long unpaired;	 /* traps that began before the programs were attached */
+	unsigned long long last_unknown; /* the last function id counted in LPT_HVC_UNKNOWN */
+	struct lpt_interrupts interrupts[LPT_TIMER_COUNT];
+	struct lpt_account lateness; /* from an emulated timer's deadline to the entry delivering */
+	struct lpt_stolen stolen;
+	struct lpt_answers answers[LPT_QUESTION_COUNT];
 	struct lpt_cell cells[LPT_CLASS_COUNT];
+
+	struct lpt_histogram late;
+	struct lpt_histogram service[LPT_CLASS_COUNT]; /* of LPT_SERVED */
+};
+
+/*
+ * Whether looking for a free slot is worth while. A slot is taken near the place that the thread's
+ * tid chooses, so that it is found again with one look-up of an array.
+ */
+struct lpt_room {
+	unsigned long long freed;   /* slots that the agent has freed so far */
+	unsigned long long full_at; /* `freed` + 1 when none was found last */
+};
+
+/* What happened since the last entry. */
+enum lpt_work {
+	LPT_LOADED = 1,	  /* the vCPU got a CPU: its timers are looked at, not fired by hardware */
+	LPT_FOREIGN = 2,  /* the timer interrupt being handled is another vCPU's */
+	LPT_DEADLINE = 4, /* deadline_ns is set */
+	LPT_ASKED = 8,	  /* the hypercall being served is about pvtime */
 };
 
 /* What the guest was given: the LPT structure of the RFC, section "pvtime". */
@@ -233,7 +322,23 @@ enum lpt_update_result {
 	LPT_UPDATE_RESULT_COUNT,
 };
 
-/* One VM. Written by several threads: counts are added atomically, the rest under `sequence`. */
+/* Calls of KVM_{SET,GET,HAS}_DEVICE_ATTR on the VM. */
+enum lpt_call_kind {
+	LPT_CALL_SET,
+	LPT_CALL_GET,
+	LPT_CALL_HAS,
+	LPT_CALL_COUNT,
+};
+
+struct lpt_calls {
+	unsigned long long done;
+	unsigned long long failed;
+};
+
+/*
+ * One VM. Written by several threads: counts are added atomically, the structures by the only
+ * thread that publishes, under `sequence`.
+ */
 struct lpt_vm {
 	unsigned long long kvm;	    /* struct kvm *, to recognise it by */
 	unsigned long long seen_ns; /* CLOCK_MONOTONIC; with the index it names the VM for good */
@@ -244,17 +349,48 @@ struct lpt_vm {
 	unsigned int last_error; /* errno of the last failed update, 0: none failed */
 	unsigned long long published_ns;
 	struct lpt_structure published;
+	struct lpt_structure previous; /* as the guest's memory had it before; all zero: none */
 	struct lpt_account updates[LPT_UPDATE_RESULT_COUNT];
+	struct lpt_calls calls[LPT_CALL_COUNT];
+};
+
+/* What happens rarely is told one by one: a hash, so that any number of readers can look. */
+enum lpt_event_kind {
+	LPT_EVENT_SET_ATTR, /* the order of enum lpt_call_kind */
+	LPT_EVENT_GET_ATTR,
+	LPT_EVENT_HAS_ATTR,
+	LPT_EVENT_UPDATE, /* of LPT; not those that had nothing to do */
+	LPT_EVENT_KIND_COUNT,
+};
+
+struct lpt_event_key {
+	unsigned long long ns; /* CLOCK_MONOTONIC, of the return */
+	unsigned int tid;
+	unsigned int kind; /* enum lpt_event_kind */
+};
+
+struct lpt_event {
+	unsigned int vm;    /* index of its struct lpt_vm */
+	unsigned int error; /* errno; 0: done */
+	unsigned int group; /* of an attribute */
+	unsigned int has_value;
+	unsigned long long attribute;
+	/* First 8 bytes at the attribute's address (those after a u32 are not its), or the native
+	 * frequencies of an update: previous << 32 | published. */
+	unsigned long long value;
 };
 
 /* What could not be attributed or stored. Added atomically. */
 struct lpt_losses {
-	unsigned long long no_slot;	    /* vCPUs that found no free slot */
-	unsigned long long no_vm;	    /* VMs that found no free record */
-	unsigned long long not_remembered;  /* loads of vCPUs refused, with no room to note it */
-	unsigned long long hypercalls;	    /* hypercalls of vCPUs without a slot */
-	unsigned long long timer_traps;	    /* timer traps of vCPUs without a slot */
-	unsigned long long updates_untimed; /* LPT updates whose begin was not stored */
+	unsigned long long no_slot;	     /* vCPUs that found no free slot */
+	unsigned long long no_vm;	     /* VMs that found no free record */
+	unsigned long long not_remembered;   /* loads of vCPUs refused, with no room to note it */
+	unsigned long long hypercalls;	     /* hypercalls of vCPUs without a slot */
+	unsigned long long timer_traps;	     /* timer traps of vCPUs without a slot */
+	unsigned long long timer_interrupts; /* timer interrupts of vCPUs without a slot */
+	unsigned long long updates_untimed;  /* LPT updates whose begin was not stored */
+	unsigned long long steals_untimed;   /* stolen-time updates whose end was not seen */
+	unsigned long long events;	     /* events with no room for them */
 };
 
 #endif

@@ -10,6 +10,8 @@
 
 /* In place of an index: none was free. Kept, so that it is not asked for at every trap. */
 #define NO_SLOT 0xffffffff
+/* This thread has not been seen to run a vCPU. */
+#define NOT_A_VCPU 0xfffffffe
 
 struct vcpu_key {
 	u32 vm;
@@ -20,16 +22,37 @@ struct vcpu_key {
 struct lpt_call {
 	u64 start_ns;
 	u32 vm;
-	u32 wrote; /* `structure` is what it has written to the guest */
+	u32 wrote;  /* `structure` is what it has written to the guest */
+	u64 buffer; /* where the structure is being read to, or 0 */
 	struct lpt_structure structure;
+	struct lpt_structure previous;
 };
 
-BPF_F_TABLE("array", u32, struct lpt_slot, slots, MAX_VCPUS, BPF_F_MMAPABLE);
+/* A call of kvm_arch_vm_ioctl about an attribute that this thread is in. */
+struct attr_call {
+	u32 vm;
+	u32 kind; /* enum lpt_call_kind */
+	u32 group;
+	u32 reserved;
+	u64 attribute;
+	u64 address;
+};
+
+/*
+ * bcc writes code that prints and parses a map's values, member by member, array element by array
+ * element: for a slot as it is that takes it 2 seconds.
+ */
+struct slot_bytes {
+	char bytes[sizeof(struct lpt_slot)];
+};
+
+BPF_F_TABLE("array", u32, struct slot_bytes, slots, MAX_VCPUS, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct lpt_vm, vms, MAX_VCPUS, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct lpt_losses, losses, 1, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct lpt_room, room, 1, BPF_F_MMAPABLE);
 
-/* Filled by the agent at the start, and with what dead VMs leave. */
-BPF_QUEUE(free_slots, u32, MAX_VCPUS);
+/* The indices that are free: filled by the agent at the start, and with what dead VMs leave. */
+BPF_HASH(free_slots, u32, u32, MAX_VCPUS);
 BPF_QUEUE(free_vms, u32, MAX_VCPUS);
 
 /* What leads there is larger: vCPUs and VMs that were refused are remembered too. */
@@ -38,12 +61,26 @@ BPF_HASH(tids, u32, u32, REMEMBERED);
 BPF_HASH(vcpus, struct vcpu_key, u32, REMEMBERED);
 BPF_HASH(kvms, u64, u32, REMEMBERED);
 BPF_HASH(lpt_calls, u32, struct lpt_call, MAX_VCPUS + 1024);
+BPF_HASH(attr_calls, u32, struct attr_call, 1024);
+BPF_HASH(events, struct lpt_event_key, struct lpt_event, 1024);
+
+static __always_inline struct lpt_slot *slot_at(u32 *index)
+{
+	return (struct lpt_slot *)slots.lookup(index);
+}
 
 static __always_inline struct lpt_losses *all_losses(void)
 {
 	u32 only = 0;
 
 	return losses.lookup(&only);
+}
+
+static __always_inline struct lpt_room *all_room(void)
+{
+	u32 only = 0;
+
+	return room.lookup(&only);
 }
 
 #define COUNT_LOSS(field)                                      \

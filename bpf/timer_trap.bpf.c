@@ -16,8 +16,8 @@ static __always_inline u32 register_class(u32 esr)
 }
 
 /*
- * kvm_handle_sys_reg(esr), for every trapped MRS and MSR of an AArch64 guest. Raw tracepoint; the
- * hash look-up only for timer registers, no clock.
+ * kvm_handle_sys_reg(esr), for every trapped MRS and MSR of an AArch64 guest. Raw tracepoint; no
+ * look-up unless it is a timer register, no clock.
  */
 int on_kvm_handle_sys_reg(struct bpf_raw_tracepoint_args *ctx)
 {

@@ -6,6 +6,8 @@
 #define LPTTRACE_TRAP_H
 
 #include "vcpu.h"
+#include "histogram.h"
+#include "pv_time.h"
 
 /* The compiler must not move stores across; see the reader in lpttrace/maps.py. */
 #define ORDER() asm volatile("" ::: "memory")
@@ -18,21 +20,57 @@ static __always_inline void name_trap(struct lpt_slot *slot, u32 class)
 		slot->unpaired++;
 }
 
-static __always_inline void close_trap(struct lpt_slot *slot)
+static __always_inline void add(struct lpt_account *account, u64 ns)
 {
-	u32 class = slot->pending, outcome = slot->outcome;
-	struct lpt_account *account;
-
-	if (class >= LPT_CLASS_COUNT || outcome >= LPT_OUTCOME_COUNT)
-		return;
-	account = &slot->cells[class].by_outcome[outcome];
-	slot->sequence++;
-	ORDER();
 	account->count++;
-	account->ns += bpf_ktime_get_ns() - slot->exit_ns;
+	account->ns += ns;
+}
+
+static __always_inline void close_trap(struct lpt_slot *slot, u64 class, u64 now)
+{
+	u64 ns = now - slot->exit_ns, outcome = slot->outcome;
+	struct lpt_cell *cell;
+
+	if (class >= LPT_CLASS_COUNT)
+		return;
+	cell = &slot->cells[class];
 	slot->pending = LPT_CLASS_NONE;
+	if (outcome == LPT_SERVED) {
+		add(&cell->by_outcome[LPT_SERVED], ns);
+		count_in(&slot->service[class], ns);
+	} else if (outcome < LPT_OUTCOME_COUNT) {
+		add(&cell->by_outcome[outcome], ns);
+	}
+}
+
+/* A timer interrupt reaches the guest, so late. */
+static __always_inline void close_deadline(struct lpt_slot *slot, u64 now)
+{
+	u64 ns = now > slot->deadline_ns ? now - slot->deadline_ns : 0;
+
+	add(&slot->lateness, ns);
+	count_in(&slot->late, ns);
+}
+
+/* What ends when the guest goes on. Interrupts are off: nothing else writes the slot. */
+static __always_inline void close_all(struct lpt_slot *slot, u64 class, u32 work)
+{
+	u64 now = bpf_ktime_get_ns();
+	u32 sequence = slot->sequence;
+
+	slot->sequence = sequence + 1;
 	ORDER();
-	slot->sequence++;
+	if (class)
+		close_trap(slot, class, now);
+	if (work) {
+		if (work & LPT_DEADLINE)
+			close_deadline(slot, now);
+		if (work & LPT_ASKED)
+			note_answer(slot, class);
+		slot->work = 0;
+	}
+	ORDER();
+	slot->sequence = sequence + 2;
 }
 
 #endif

@@ -6,13 +6,34 @@
 #include "compat.h"
 #include "maps.h"
 
-/* The slot of the vCPU this thread runs; NULL if it has none. */
+/*
+ * The slot of the vCPU this thread runs; NULL if it has none. thread is its pid and tid. Most slots
+ * are where the tid says, which takes an array's look-up, a few instructions without a call; the
+ * others are found by the hash.
+ */
+static __always_inline struct lpt_slot *slot_of_thread(u64 thread)
+{
+	u32 place = (u32)thread % MAX_VCPUS, tid, *index;
+	struct lpt_slot *slot = slot_at(&place);
+
+	if (slot && slot->thread == thread)
+		return slot;
+	tid = thread;
+	index = tids.lookup(&tid);
+	return index ? slot_at(index) : NULL;
+}
+
 static __always_inline struct lpt_slot *slot_of_current(void)
 {
-	u32 tid = bpf_get_current_pid_tgid();
-	u32 *index = tids.lookup(&tid);
+	return slot_of_thread(bpf_get_current_pid_tgid());
+}
 
-	return index ? slots.lookup(index) : NULL;
+/* True if this thread runs a vCPU that was refused a slot, or has another's for the moment. */
+static __always_inline bool runs_vcpu(u64 thread)
+{
+	u32 tid = thread;
+
+	return tids.lookup(&tid) != NULL;
 }
 
 /* A record for a VM that has none. Two of its vCPUs may come at once: the first to insert wins. */
@@ -54,14 +75,36 @@ static __always_inline u32 vm_of(u64 kvm)
 	return take_vm(kvm, known != NULL);
 }
 
-static __always_inline u32 take_slot(struct vcpu_key *key, u64 vcpu)
-{
-	struct lpt_slot *slot;
-	u32 index;
+/* The most places that are tried; with more slots, one may be missed when nearly all are taken. */
+#define PLACES (MAX_VCPUS < 1024 ? MAX_VCPUS : 1024)
 
-	if (free_slots.pop(&index))
+/* Takes a free index at the thread's place or after it. Deleting from a hash has one winner. */
+static __always_inline u32 take_index(u32 tid)
+{
+	struct lpt_room *space = all_room();
+	u32 index, tries;
+	u64 freed;
+
+	if (!space)
 		return NO_SLOT;
-	slot = slots.lookup(&index);
+	freed = space->freed;
+	if (space->full_at == freed + 1)
+		return NO_SLOT;
+	for (tries = 0; tries < PLACES; tries++) {
+		/* Not counted up: the verifier must not know more of it at every turn. */
+		index = (tid + tries) % MAX_VCPUS;
+		if (!free_slots.delete(&index))
+			return index;
+	}
+	space->full_at = freed + 1;
+	return NO_SLOT;
+}
+
+static __always_inline u32 take_slot(struct vcpu_key *key, u64 vcpu, u32 tid)
+{
+	u32 index = take_index(tid);
+	struct lpt_slot *slot = slot_at(&index);
+
 	if (!slot)
 		return NO_SLOT;
 	slot->vcpu = vcpu;
@@ -74,17 +117,19 @@ static __always_inline u32 take_slot(struct vcpu_key *key, u64 vcpu)
 
 static __always_inline void give_slot_back(u32 index)
 {
-	struct lpt_slot *slot = slots.lookup(&index);
+	struct lpt_slot *slot = slot_at(&index);
+	struct lpt_room *space = all_room();
 
-	if (!slot)
+	if (!slot || !space)
 		return;
 	slot->state = LPT_FREE;
 	slot->vcpu = 0;
-	free_slots.push(&index, 0);
+	free_slots.update(&index, &index);
+	space->full_at = 0;
 }
 
 /* The index of a vCPU's slot. One that is refused is remembered, so that it is counted once. */
-static __always_inline u32 slot_of(struct vcpu_key *key, u64 vcpu)
+static __always_inline u32 slot_of(struct vcpu_key *key, u64 vcpu, u32 tid)
 {
 	u32 *known = vcpus.lookup(key);
 	bool counted = known != NULL;
@@ -92,7 +137,7 @@ static __always_inline u32 slot_of(struct vcpu_key *key, u64 vcpu)
 
 	if (known && *known != NO_SLOT)
 		return *known;
-	index = take_slot(key, vcpu);
+	index = take_slot(key, vcpu, tid);
 	if (vcpus.update(key, &index)) {
 		give_slot_back(index);
 		COUNT_LOSS(not_remembered);
@@ -104,37 +149,59 @@ static __always_inline u32 slot_of(struct vcpu_key *key, u64 vcpu)
 }
 
 /* The vCPU has a new thread: the old one's way to the slot must not outlive it. */
-static __always_inline void move_slot(u32 index, u32 tid)
+static __always_inline void move_slot(struct lpt_slot *slot, u32 index, u32 tid)
 {
-	struct lpt_slot *slot = slots.lookup(&index);
-	u32 *old_index, old;
+	u32 *old_index, old = slot->tid;
 
-	if (!slot || slot->tid == tid)
+	if (old == tid)
 		return;
-	old = slot->tid;
 	old_index = tids.lookup(&old);
 	if (old_index && *old_index == index)
 		tids.delete(&old);
 	slot->tid = tid;
 }
 
-/* From now on this thread runs this vCPU. Returns where the index of its slot is, or NULL. */
-static __always_inline u32 *bind_vcpu(u64 vcpu, u32 tid)
+/* From now on this thread runs this vCPU. Returns its slot, or NULL. */
+static __always_inline struct lpt_slot *bind_vcpu(u64 vcpu, u64 thread)
+{
+	struct lpt_slot *slot = slot_of_thread(thread);
+	u32 tid = thread, index = NO_SLOT;
+	struct vcpu_key key = {};
+	u64 kvm = 0;
+
+	/* What it ran before must not be found at its place any more. */
+	if (slot)
+		slot->thread = 0;
+	bpf_probe_read_kernel(&kvm, sizeof(kvm), (void *)(vcpu + KVM_VCPU_KVM));
+	bpf_probe_read_kernel(&key.vcpu_id, sizeof(key.vcpu_id), (void *)(vcpu + KVM_VCPU_ID));
+	key.vm = vm_of(kvm);
+	if (key.vm != NO_SLOT)
+		index = slot_of(&key, vcpu, tid);
+	if (tids.update(&tid, &index))
+		COUNT_LOSS(not_remembered);
+	slot = slot_at(&index);
+	if (!slot)
+		return NULL;
+	move_slot(slot, index, tid);
+	slot->thread = thread;
+	return slot;
+}
+
+/* The slot of a vCPU that another thread runs; NULL if it has none. */
+static __always_inline struct lpt_slot *slot_of_vcpu(u64 vcpu)
 {
 	struct vcpu_key key = {};
-	u32 index = NO_SLOT;
+	u32 *index;
 	u64 kvm = 0;
 
 	bpf_probe_read_kernel(&kvm, sizeof(kvm), (void *)(vcpu + KVM_VCPU_KVM));
 	bpf_probe_read_kernel(&key.vcpu_id, sizeof(key.vcpu_id), (void *)(vcpu + KVM_VCPU_ID));
-	key.vm = vm_of(kvm);
-	if (key.vm != NO_SLOT) {
-		index = slot_of(&key, vcpu);
-		move_slot(index, tid);
-	}
-	if (tids.update(&tid, &index))
-		COUNT_LOSS(not_remembered);
-	return tids.lookup(&tid);
+	index = kvms.lookup(&kvm);
+	if (!index)
+		return NULL;
+	key.vm = *index;
+	index = vcpus.lookup(&key);
+	return index ? slot_at(index) : NULL;
 }
 
 /* True if the slot is this vCPU's still: its VM has not been destroyed and the memory reused. */

@@ -8,28 +8,45 @@ function id with this module. Structures keep the names of the header's.
 from __future__ import annotations
 
 import ctypes
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 __all__ = [
     "ABI_VERSION",
+    "BUCKETS",
+    "BUCKET_BOUNDS",
+    "CALLS",
     "CLASSES",
+    "EVENT_KINDS",
     "FUNCTIONS",
     "HVC_UNKNOWN",
     "NO_CLASS",
     "OUTCOMES",
+    "QUESTIONS",
     "REGISTERS",
     "STATES",
+    "TIMERS",
+    "TIMER_INTIDS",
     "UPDATE_RESULTS",
     "Account",
+    "Answers",
+    "Calls",
     "Cell",
+    "Event",
+    "EventKey",
+    "Histogram",
+    "Interrupts",
     "Losses",
+    "Room",
     "Slot",
+    "SlotHead",
+    "Stolen",
     "Structure",
     "TrapClass",
     "Vm",
+    "timer_of_register",
 ]
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 
 FUNCTIONS = (
     "smccc_version",
@@ -143,6 +160,47 @@ STATES = ("free", "alive", "dead")
 UPDATE_RESULTS = ("nothing", "published", "einval", "efault", "error")
 """enum lpt_update_result in order."""
 
+TIMER_INTIDS = {"physical": 30, "virtual": 27, "hyp_virtual": 28, "hyp_physical": 26}
+"""Timers of a vCPU in the order of LPT_TIMERS, with the INTID of each one's PPI."""
+
+TIMERS = (*TIMER_INTIDS, "other")
+"""enum lpt_timer in order; "other" is what has none of these INTIDs."""
+
+_TIMER_REGISTERS = {"cntp": "physical", "cntv": "virtual"}
+
+
+def timer_of_register(register: str) -> Optional[str]:
+    """The timer that a register of REGISTERS sets or tells of; None of counters, and of the EL02
+    aliases, which are another guest's inside."""
+    prefix, _, rest = register.partition("_")
+    return _TIMER_REGISTERS.get(prefix) if rest.endswith("_el0") else None
+
+
+QUESTIONS = ("features_st", "features_lpt", "st", "lpt")
+"""enum lpt_question in order: PV_TIME_FEATURES of the two, PV_TIME_ST, PV_TIME_LPT."""
+
+CALLS = ("set", "get", "has")
+"""enum lpt_call_kind in order."""
+
+EVENT_KINDS = ("set_attr", "get_attr", "has_attr", "update")
+"""enum lpt_event_kind in order."""
+
+_FIRST_SHIFT = 6
+_OCTAVES = 28
+_SUB_BUCKETS = 4
+BUCKETS = _OCTAVES * _SUB_BUCKETS + 2
+"""LPT_BUCKETS."""
+
+BUCKET_BOUNDS = (
+    1 << _FIRST_SHIFT,
+    *(
+        ((_SUB_BUCKETS + sub + 1) << (_FIRST_SHIFT + octave)) // _SUB_BUCKETS
+        for octave in range(_OCTAVES)
+        for sub in range(_SUB_BUCKETS)
+    ),
+)
+"""Upper bounds of the buckets in ns, each in its bucket; the last bucket has none."""
+
 
 class Account(ctypes.Structure):
     """struct lpt_account."""
@@ -156,8 +214,36 @@ class Cell(ctypes.Structure):
     _fields_ = [("by_outcome", Account * len(OUTCOMES))]
 
 
-class Slot(ctypes.Structure):
-    """struct lpt_slot."""
+class Histogram(ctypes.Structure):
+    """struct lpt_histogram."""
+
+    _fields_ = [("low", ctypes.c_uint32 * BUCKETS), ("high", ctypes.c_uint16 * BUCKETS)]
+
+
+class Interrupts(ctypes.Structure):
+    """struct lpt_interrupts."""
+
+    _fields_ = [("delivered", ctypes.c_uint64), ("overdue", ctypes.c_uint64)]
+
+
+class Answers(ctypes.Structure):
+    """struct lpt_answers."""
+
+    _fields_ = [
+        ("asked", ctypes.c_uint64),
+        ("refused", ctypes.c_uint64),
+        ("last", ctypes.c_uint64),
+    ]
+
+
+class Stolen(ctypes.Structure):
+    """struct lpt_stolen."""
+
+    _fields_ = [("updates", Account), ("stolen_ns", ctypes.c_uint64)]
+
+
+class SlotHead(ctypes.Structure):
+    """struct lpt_slot up to `sequence`: what is not read as one state."""
 
     _fields_ = [
         ("vcpu", ctypes.c_uint64),
@@ -167,12 +253,33 @@ class Slot(ctypes.Structure):
         ("vcpu_id", ctypes.c_uint32),
         ("tid", ctypes.c_uint32),
         ("exit_ns", ctypes.c_uint64),
-        ("outcome", ctypes.c_uint32),
-        ("last_unknown", ctypes.c_uint32),
+        ("deadline_ns", ctypes.c_uint64),
+        ("steal_ns", ctypes.c_uint64),
+        ("steal_before", ctypes.c_uint64),
+        ("thread", ctypes.c_uint64),
+        ("feature", ctypes.c_uint32),
+    ]
+
+
+class Slot(ctypes.Structure):
+    """struct lpt_slot."""
+
+    _fields_ = [
+        *SlotHead._fields_,
         ("sequence", ctypes.c_uint32),
+        ("work", ctypes.c_uint32),
         ("pending", ctypes.c_uint32),
+        ("outcome", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
         ("unpaired", ctypes.c_uint64),
+        ("last_unknown", ctypes.c_uint64),
+        ("interrupts", Interrupts * len(TIMERS)),
+        ("lateness", Account),
+        ("stolen", Stolen),
+        ("answers", Answers * len(QUESTIONS)),
         ("cells", Cell * len(CLASSES)),
+        ("late", Histogram),
+        ("service", Histogram * len(CLASSES)),
     ]
 
 
@@ -192,6 +299,12 @@ class Structure(ctypes.Structure):
     ]
 
 
+class Calls(ctypes.Structure):
+    """struct lpt_calls."""
+
+    _fields_ = [("done", ctypes.c_uint64), ("failed", ctypes.c_uint64)]
+
+
 class Vm(ctypes.Structure):
     """struct lpt_vm."""
 
@@ -204,8 +317,35 @@ class Vm(ctypes.Structure):
         ("last_error", ctypes.c_uint32),
         ("published_ns", ctypes.c_uint64),
         ("published", Structure),
+        ("previous", Structure),
         ("updates", Account * len(UPDATE_RESULTS)),
+        ("calls", Calls * len(CALLS)),
     ]
+
+
+class EventKey(ctypes.Structure):
+    """struct lpt_event_key."""
+
+    _fields_ = [("ns", ctypes.c_uint64), ("tid", ctypes.c_uint32), ("kind", ctypes.c_uint32)]
+
+
+class Event(ctypes.Structure):
+    """struct lpt_event."""
+
+    _fields_ = [
+        ("vm", ctypes.c_uint32),
+        ("error", ctypes.c_uint32),
+        ("group", ctypes.c_uint32),
+        ("has_value", ctypes.c_uint32),
+        ("attribute", ctypes.c_uint64),
+        ("value", ctypes.c_uint64),
+    ]
+
+
+class Room(ctypes.Structure):
+    """struct lpt_room."""
+
+    _fields_ = [("freed", ctypes.c_uint64), ("full_at", ctypes.c_uint64)]
 
 
 class Losses(ctypes.Structure):
@@ -217,5 +357,8 @@ class Losses(ctypes.Structure):
         ("not_remembered", ctypes.c_uint64),
         ("hypercalls", ctypes.c_uint64),
         ("timer_traps", ctypes.c_uint64),
+        ("timer_interrupts", ctypes.c_uint64),
         ("updates_untimed", ctypes.c_uint64),
+        ("steals_untimed", ctypes.c_uint64),
+        ("events", ctypes.c_uint64),
     ]

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Member offsets from a kernel's BTF (Documentation/bpf/btf.rst), without a library.
 
-Only what the programs need: direct members of named structures.
+Only what the programs need: members of structures, sizes, and enumerators.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from array import array
 from pathlib import Path
+from typing import Optional
 
 from lpttrace.errors import HostError
 
@@ -16,7 +17,9 @@ __all__ = ["Btf", "read_btf"]
 
 _MAGIC = 0xEB9F
 _HEADER = struct.Struct("=HBBIIIII")
-_STRUCT = 4
+_STRUCT, _UNION, _ENUM = 4, 5, 6
+# TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG: other names of the type they refer to.
+_ALIASES = (8, 9, 10, 11, 18)
 # Words that follow a type's three, by kind: (fixed, per element). Kinds not here have none.
 _EXTRA = {
     1: (1, 0),  # INT
@@ -45,48 +48,82 @@ class Btf:
         types = data[length + type_off : length + type_off + type_len]
         self._words = memoryview(types).cast("I")
         self._strings = data[length + str_off : length + str_off + str_len]
+        self._named: dict[tuple[int, int], int] = {}
+        self._places = self._index()
 
-    def _structs(self) -> Iterator[tuple[int, int, int, int]]:
-        # Each structure as (name offset, first member's index, members, bit-field flag).
+    def _index(self) -> array[int]:
+        # Where each type begins, by its id; and structures and enumerations by kind and name.
         words, at, end = self._words, 0, len(self._words)
-        extra = _EXTRA
+        places, named, extra = array("I", [0]), self._named, _EXTRA
         while at < end:
             info = words[at + 1]
             kind = info >> 24 & 0x1F
-            if kind == _STRUCT:
-                yield words[at], at + 3, info & 0xFFFF, info >> 31
+            places.append(at)
+            if _STRUCT <= kind <= _ENUM:
+                named.setdefault((kind, words[at]), at)
             fixed, each = extra.get(kind, (0, 0))
             at += 3 + fixed + each * (info & 0xFFFF)
+        return places
 
-    def _name_at(self, offset: int) -> bytes:
-        return self._strings[offset : self._strings.index(b"\0", offset)]
+    def _name_at(self, offset: int) -> str:
+        return self._strings[offset : self._strings.index(b"\0", offset)].decode()
 
-    def _name_offset(self, name: str) -> int:
+    def _find(self, kind: int, name: str) -> Optional[int]:
         # Names are stored once, whole or as the tail of a longer one; whole is what dedup leaves.
-        return self._strings.find(b"\0" + name.encode() + b"\0") + 1
+        place = self._strings.find(b"\0" + name.encode() + b"\0") + 1
+        # At 0 is the empty name, which unnamed types share.
+        return self._named.get((kind, place)) if place else None
 
-    def offsets(self, structure: str, members: tuple[str, ...]) -> dict[str, int]:
-        """Offsets in bytes of direct members by name; HostError if one is not there."""
-        wanted = self._name_offset(structure)
-        found: dict[str, int] = {}
-        for name, first, count, bit_fields in self._structs():
-            if name == wanted:
-                found = self._members(first, count, bit_fields)
-                break
+    def offset(self, path: str) -> int:
+        """Bytes from the begin of a structure to a member: "kvm_vcpu.arch.ctxt" is that of
+        arch.ctxt in struct kvm_vcpu. HostError if it is not there."""
+        structure, *members = path.split(".")
+        at, total = self._find(_STRUCT, structure), 0
         for member in members:
-            if member not in found:
-                raise HostError(f"cannot find struct {structure}.{member} in the kernel's BTF")
-        return {member: found[member] for member in members}
+            found = None if at is None else self._member(at, member)
+            if found is None:
+                raise HostError(f"cannot find struct {path} in the kernel's BTF")
+            total += found[0]
+            at = self._resolve(found[1])
+        return total
 
-    def _members(self, first: int, count: int, bit_fields: int) -> dict[str, int]:
-        words = self._words
-        return {
-            self._name_at(words[at]).decode(): (
-                words[at + 2] & 0xFFFFFF if bit_fields else words[at + 2]
-            )
-            // 8
-            for at in range(first, first + 3 * count, 3)
-        }
+    def size(self, structure: str) -> int:
+        """Bytes of a structure; HostError if it is not there."""
+        at = self._find(_STRUCT, structure)
+        if at is None:
+            raise HostError(f"cannot find struct {structure} in the kernel's BTF")
+        return self._words[at + 2]
+
+    def enumerator(self, enumeration: str, name: str) -> int:
+        """The value of an enumerator, not negative; HostError if it is not there."""
+        at, words = self._find(_ENUM, enumeration), self._words
+        if at is not None:
+            for entry in range(at + 3, at + 3 + 2 * (words[at + 1] & 0xFFFF), 2):
+                if self._name_at(words[entry]) == name:
+                    return words[entry + 1]
+        raise HostError(f"cannot find {name} of enum {enumeration} in the kernel's BTF")
+
+    def _resolve(self, type_id: int) -> int:
+        at = self._places[type_id]
+        while self._words[at + 1] >> 24 & 0x1F in _ALIASES:
+            at = self._places[self._words[at + 2]]
+        return at
+
+    def _member(self, at: int, name: str) -> Optional[tuple[int, int]]:
+        # Offset in bytes and type of a member, also of an unnamed structure or union inside.
+        words, info = self._words, self._words[at + 1]
+        if info >> 24 & 0x1F not in (_STRUCT, _UNION):
+            return None
+        for entry in range(at + 3, at + 3 + 3 * (info & 0xFFFF), 3):
+            offset = (words[entry + 2] & 0xFFFFFF if info >> 31 else words[entry + 2]) // 8
+            if words[entry]:
+                if self._name_at(words[entry]) == name:
+                    return offset, words[entry + 1]
+                continue
+            inner = self._member(self._resolve(words[entry + 1]), name)
+            if inner:
+                return offset + inner[0], inner[1]
+        return None
 
 
 def read_btf(path: Path) -> Btf:

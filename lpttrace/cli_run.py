@@ -50,6 +50,7 @@ class TopOptions:
     pattern: str = ""
     vcpus: bool = False
     classes: bool = False
+    events: bool = False
 
 
 class _Source(Source, Protocol):
@@ -180,7 +181,7 @@ class _Printer:
 
             title = "synthetic" if synthetic else ""
             level = (self._options.vcpus, self._options.classes)
-            layout = frame_text.TextOptions(*level, _columns(), title)
+            layout = frame_text.TextOptions(*level, _columns(), title, self._options.events)
             gap = "" if self._first else "\n"
             text = gap + frame_text.frame(model, vms, now, layout)
         self._first = False

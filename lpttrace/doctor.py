@@ -7,26 +7,71 @@ The probes are tried for real and detached again: what a kernel has is found by 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Optional
 
 from lpttrace.attach import Attachment
-from lpttrace.catalog import HYPERCALL_PROBES, LPT_PROBES, TIMER_TRAP_PROBES
+from lpttrace.catalog import (
+    CALL_PROBES,
+    HYPERCALL_PROBES,
+    INTERRUPT_PROBES,
+    LATENESS_PROBES,
+    LPT_PROBES,
+    PREVIOUS_PROBES,
+    STOLEN_PROBES,
+    TIMER_TRAP_PROBES,
+)
 from lpttrace.errors import LpttraceError
 from lpttrace.host import NO, UNKNOWN, YES, Fact, probe_host
 from lpttrace.live import explain_outcomes
-from lpttrace.plan import LPT_SYMBOL, check_host, make_plan, symbols_wanted
+from lpttrace.plan import LPT_SYMBOL, Plan, check_host, make_plan, symbols_wanted
 from lpttrace.snapshot import Probe
 
 __all__ = ["Diagnosis", "diagnose", "render_text", "run"]
 
+
+@dataclass(frozen=True)
+class _Ability:
+    # Something to be seen where all probes are attached and the kernel's BTF tells a number, the
+    # macro of bpf/compat.h; note says what a "yes" does not.
+    name: str
+    probes: tuple[str, ...]
+    number: str = ""
+    note: str = ""
+    advice: str = ""
+
+
+_LPT_ADVICE = "needs a kernel with the LPT patches; if they renamed it, give --lpt-symbol"
 _ABILITIES = (
-    ("hypercalls", HYPERCALL_PROBES),
-    ("timer traps", TIMER_TRAP_PROBES),
-    ("LPT updates", LPT_PROBES),
-    ("scheduled-out traps apart", ("kvm_arch_vcpu_load",)),
-    ("traps in the VMM apart", ("kvm_userspace_exit",)),
+    _Ability("hypercalls", HYPERCALL_PROBES),
+    _Ability("timer traps", TIMER_TRAP_PROBES),
+    _Ability("timer interrupts", INTERRUPT_PROBES),
+    _Ability(
+        "timer lateness",
+        LATENESS_PROBES,
+        "KVM_VCPU_TIMERS",
+        "of timers that KVM emulates only (on nVHE the physical one): a timer that hardware fires "
+        "has no lateness here",
+    ),
+    _Ability(
+        "stolen time",
+        STOLEN_PROBES,
+        "KVM_VCPU_LAST_STEAL",
+        "of guests that asked for it (PV_TIME_ST)",
+    ),
+    _Ability("pvtime answers", HYPERCALL_PROBES, "KVM_VCPU_X0"),
+    _Ability("VM attribute calls", CALL_PROBES, "FILE_PRIVATE_DATA"),
+    _Ability("LPT updates", LPT_PROBES, advice=_LPT_ADVICE),
+    _Ability("previous LPT structure", (*LPT_PROBES, *PREVIOUS_PROBES), advice=_LPT_ADVICE),
+    _Ability("scheduled-out traps apart", ("kvm_arch_vcpu_load",)),
+    _Ability("traps in the VMM apart", ("kvm_userspace_exit",)),
 )
+_NUMBERS = {
+    "KVM_VCPU_TIMERS": "where a vCPU has its emulated timers",
+    "KVM_VCPU_LAST_STEAL": "where a vCPU has its stolen time",
+    "KVM_VCPU_X0": "where a vCPU has the guest's registers",
+    "FILE_PRIVATE_DATA": "which VM a file descriptor is of",
+}
 # What the tool exists for; without the rest it is still worth running.
 _MAIN_JOB = ("hypercalls", "timer traps")
 
@@ -67,19 +112,43 @@ _NEVER = (
         "of VMs with a counter offset never reach the host kernel",
     ),
     Fact("SMC conduit", NO, "calls by SMC instead of HVC have no tracepoint"),
-    Fact("guest user space", NO, "counter reads a guest traps from its own user space stay in it"),
+    Fact(
+        "guest user space",
+        NO,
+        "counter reads that a guest traps from its own user space go to the guest's own kernel",
+    ),
+)
+
+# What a VM with LPT must not be taken to have (the RFC of 17 August 2020).
+_LPT_LIMITS = (
+    Fact(
+        "raw counter",
+        NO,
+        "firmware, and anything in the guest but its kernel, still sees the raw counter, which "
+        "changes its rate when the VM moves to a host of another frequency",
+    ),
+    Fact("nested guests", NO, "a guest of a guest gets no LPT"),
+    Fact(
+        "event stream",
+        NO,
+        "the counter's event stream, which ends waits in WFE, only scales by powers of two",
+    ),
 )
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """facts of the host, what can be seen, every probe, and why nothing can be (or "")."""
+    """facts of the host, what can be seen, every probe, and why nothing can be (or "").
+
+    lpt_limits is what LPT itself does not do, on any host.
+    """
 
     facts: tuple[Fact, ...]
     abilities: tuple[Fact, ...]
     probes: tuple[Probe, ...]
     error: str
     exit_status: int
+    lpt_limits: tuple[Fact, ...] = _LPT_LIMITS
 
 
 def diagnose(lpt_symbol: str = LPT_SYMBOL) -> Diagnosis:
@@ -87,28 +156,29 @@ def diagnose(lpt_symbol: str = LPT_SYMBOL) -> Diagnosis:
     facts = probe_host(symbols_wanted(lpt_symbol))
     try:
         check_host(facts)
-        with Attachment(make_plan(facts, max_vcpus=1, lpt_symbol=lpt_symbol)) as attachment:
+        plan = make_plan(facts, max_vcpus=1, lpt_symbol=lpt_symbol)
+        with Attachment(plan) as attachment:
             probes = explain_outcomes(attachment, facts)
     except LpttraceError as error:
         return Diagnosis(facts.facts, (), (), str(error), error.exit_status)
-    abilities = (*_abilities(probes), _TIMERS[facts.el2], *_NEVER)
+    abilities = (*_abilities(probes, plan), _TIMERS[facts.el2], *_NEVER)
     able = all(fact.state == YES for fact in abilities if fact.name in _MAIN_JOB)
     return Diagnosis(facts.facts, abilities, probes, "", 0 if able else 3)
 
 
-def _abilities(probes: tuple[Probe, ...]) -> tuple[Fact, ...]:
-    reasons = {probe.name: probe.reason for probe in probes if not probe.attached}
-    return tuple(_ability(name, needs, reasons) for name, needs in _ABILITIES)
+def _abilities(probes: tuple[Probe, ...], plan: Plan) -> tuple[Fact, ...]:
+    missing = {probe.name: probe.reason for probe in probes if not probe.attached}
+    return tuple(_ability(ability, missing, plan) for ability in _ABILITIES)
 
 
-def _ability(name: str, needs: tuple[str, ...], reasons: dict[str, str]) -> Fact:
-    missing: Optional[str] = next((reasons[need] for need in needs if need in reasons), None)
-    if missing is None:
-        return Fact(name, YES, f"by {', '.join(needs)}")
-    advice = ""
-    if name == "LPT updates":
-        advice = "needs a kernel with the LPT patches; if they renamed it, give --lpt-symbol"
-    return Fact(name, NO, missing, advice)
+def _ability(ability: _Ability, missing: Mapping[str, str], plan: Plan) -> Fact:
+    for probe in ability.probes:
+        if probe in missing:
+            return Fact(ability.name, NO, missing[probe], ability.advice)
+    if ability.number and ability.number not in plan.defines:
+        return Fact(ability.name, NO, f"the kernel's BTF does not tell {_NUMBERS[ability.number]}")
+    by = f"by {', '.join(ability.probes)}"
+    return Fact(ability.name, YES, f"{by}; {ability.note}" if ability.note else by)
 
 
 def render_text(diagnosis: Diagnosis) -> str:
@@ -118,6 +188,8 @@ def render_text(diagnosis: Diagnosis) -> str:
     if diagnosis.abilities:
         lines += ["what lpttrace sees here"]
         lines += [_line(fact) for fact in diagnosis.abilities]
+        lines += ["what LPT does not do for a guest, on any host"]
+        lines += [_line(fact) for fact in diagnosis.lpt_limits]
     if diagnosis.error:
         lines.append(f"verdict: nothing can be measured: {diagnosis.error}")
     elif diagnosis.exit_status:

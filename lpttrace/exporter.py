@@ -3,69 +3,44 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import html
-import socket
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from socketserver import ThreadingMixIn
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import chain
 from typing import Any, Callable
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
+    HistogramMetricFamily,
     InfoMetricFamily,
     Metric,
 )
+from prometheus_client.exposition import choose_encoder, gzip_accepted
 from prometheus_client.registry import Collector
 
 from lpttrace import __version__, catalog
 from lpttrace.errors import LpttraceError
+from lpttrace.exporter_columns import COLUMNS, LE, Distribution, in_ns
+from lpttrace.exporter_http import Start, bind, parse_listen, plain
+from lpttrace.exporter_tables import Row, Run, Tables, tabulate
+from lpttrace.exporter_text import compress, encode
 from lpttrace.model import Guest
-from lpttrace.model_lpt import lpt_state, scale_errors, scales
-from lpttrace.render import printable
-from lpttrace.snapshot import LptUpdates, Snapshot, Trap, VcpuCounters, VmKey
+from lpttrace.snapshot import Snapshot, VmKey
 
 __all__ = ["MetricsServer", "SnapshotCollector", "make_registry", "parse_listen"]
 
-_NS = 1e9
-_CLIENT_TIMEOUT_SECONDS = 30
+# Quotients of integers are rounded once, however many nanoseconds there are.
+_NS = 10**9
 
-
-class _Exposition:
-    """The families of one scrape: all metrics whose probes are attached, in catalogue order."""
-
-    def __init__(self, attached: Callable[[str], bool]) -> None:
-        self._families = {
-            metric: _family(metric)
-            for metric in catalog.METRICS
-            if all(map(attached, metric.probes))
-        }
-
-    def add(self, metric: catalog.Metric, labels: tuple[str, ...], value: float) -> None:
-        """A sample, unless the metric cannot be seen here."""
-        family = self._families.get(metric)
-        if family is not None:
-            family.add_metric(labels, value)
-
-    def info(self, metric: catalog.Metric, values: tuple[str, ...]) -> None:
-        """A sample of an info metric."""
-        self._families[metric].add_metric([], dict(zip(metric.labels, values)))
-
-    def families(self) -> Iterable[Metric]:
-        """What was added."""
-        return self._families.values()
-
-
-def _family(metric: catalog.Metric) -> Any:
-    if metric.kind == "info":
-        return InfoMetricFamily(metric.family, metric.help)
-    kind = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}[metric.kind]
-    return kind(metric.family, metric.help, labels=metric.labels, unit=metric.unit)
+# malloc.h
+_M_ARENA_MAX = -8
 
 
 class SnapshotCollector(Collector):
@@ -91,106 +66,72 @@ class SnapshotCollector(Collector):
 
     def look(self) -> None:
         """Read between scrapes: VMs that end are named, and give back what they took."""
-        self._look()
+        with self._lock, _no_garbage():
+            self._look()
 
     def _look(self) -> tuple[Snapshot, Mapping[VmKey, Guest]]:
-        with self._lock:
-            snapshot = self._read()
-            return snapshot, dict(self._identify(snapshot))
+        snapshot = self._read()
+        return snapshot, self._identify(snapshot)
+
+    def _tables(self) -> tuple[Tables, list[catalog.Metric]]:
+        snapshot, guests = self._look()
+        boot = self._unix_time() - snapshot.end_ns / _NS
+        attached = {probe.name for probe in snapshot.probes if probe.attached}
+        metrics = [metric for metric in catalog.METRICS if attached.issuperset(metric.probes)]
+        return tabulate(snapshot, guests, Run(__version__, self._source, boot)), metrics
 
     def collect(self) -> Iterable[Metric]:
         """The families of now."""
-        snapshot, guests = self._look()
-        boot = self._unix_time() - snapshot.end_ns / _NS
-        exposition = _Exposition(snapshot.attached)
-        exposition.info(catalog.BUILD, (__version__, self._source))
-        _add_run(exposition, snapshot)
-        for vm in snapshot.vms:
-            guest = guests[vm.key]
-            identity = (guest.vm, printable(guest.name), str(guest.pid), printable(guest.uuid))
-            exposition.info(catalog.VM, identity)
-            if vm.lpt is not None:
-                _add_lpt(exposition, guest.vm, vm.lpt, boot)
-        for vcpu in snapshot.vcpus:
-            if vcpu.vm in guests:
-                _add_vcpu(exposition, guests[vcpu.vm].vm, vcpu)
-        return exposition.families()
+        with self._lock, _no_garbage():
+            tables, metrics = self._tables()
+        return [_filled(metric, tables) for metric in metrics]
+
+    def write(
+        self, openmetrics: bool, pack: Callable[[Iterator[bytes]], list[bytes]]
+    ) -> list[bytes]:
+        """The same as text, which pack gets in parts; without the end mark of OpenMetrics."""
+        # Two of them at once would take twice the memory.
+        with self._lock, _no_garbage():
+            return pack(encode(*self._tables(), openmetrics))
 
 
-def _add_run(exposition: _Exposition, snapshot: Snapshot) -> None:
-    for probe in snapshot.probes:
-        exposition.add(catalog.PROBE_ATTACHED, (probe.name,), int(probe.attached))
-    for name, value in snapshot.losses.items():
-        exposition.add(catalog.LOSSES[name], (), value)
-    exposition.add(catalog.READ_SECONDS, (), (snapshot.end_ns - snapshot.start_ns) / _NS)
+def _family(metric: catalog.Metric) -> Any:
+    if metric.kind == "info":
+        return InfoMetricFamily(metric.family, metric.help)
+    kind = {
+        "counter": CounterMetricFamily,
+        "gauge": GaugeMetricFamily,
+        "histogram": HistogramMetricFamily,
+    }[metric.kind]
+    return kind(metric.family, metric.help, labels=metric.labels, unit=metric.unit)
 
 
-def _add_lpt(exposition: _Exposition, vm: str, lpt: LptUpdates, boot: float) -> None:
-    if lpt_state(lpt) == "unknown":
-        return
-    for result in catalog.UPDATE_RESULTS:
-        account = lpt.results.get(result)
-        exposition.add(catalog.LPT_UPDATES, (vm, result), account.count if account else 0)
-        exposition.add(catalog.LPT_UPDATE_SECONDS, (vm, result), account.ns / _NS if account else 0)
-    exposition.add(catalog.LPT_IDLE_CALLS, (vm,), lpt.nothing)
-    structure = lpt.structure
-    if structure is None:
-        return
-    exposition.add(catalog.LPT_SEQUENCE, (vm,), structure.sequence_number)
-    exposition.add(catalog.LPT_NATIVE_FREQUENCY, (vm,), structure.native_freq)
-    exposition.add(catalog.LPT_PV_FREQUENCY, (vm,), structure.pv_freq)
-    for way, factor in scales(structure).items():
-        exposition.add(catalog.LPT_SCALE, (vm, way), float(factor))
-    for way, error in scale_errors(structure).items():
-        exposition.add(catalog.LPT_SCALE_ERROR, (vm, way), float(error))
-    # Both clocks are read at every scrape; their last digits would differ each time.
-    exposition.add(catalog.LPT_PUBLISHED, (vm,), round(boot + lpt.published_ns / _NS, 2))
+def _filled(metric: catalog.Metric, tables: Tables) -> Metric:
+    family, (table, place) = _family(metric), COLUMNS[metric]
+    rows: list[Row] = getattr(tables, table)
+    for whose, what, values in rows:
+        labels, value = whose.values + what.values, values[place]
+        if isinstance(value, Distribution):
+            family.add_metric(labels, list(zip(LE, value.buckets)), value.ns / _NS)
+        elif metric.kind == "info":
+            family.add_metric([], dict(zip(metric.labels, labels)))
+        else:
+            family.add_metric(labels, value / _NS if in_ns(metric) else value)
+    filled: Metric = family
+    return filled
 
 
-@dataclass(frozen=True)
-class _Kind:
-    traps: catalog.Metric
-    service: catalog.Metric
-    served: catalog.Metric
-    apart: catalog.Metric
-    apart_seconds: catalog.Metric
-
-
-_KINDS = {
-    "hypercall": _Kind(
-        catalog.HYPERCALLS,
-        catalog.HYPERCALL_SERVICE,
-        catalog.HYPERCALLS_SERVED,
-        catalog.HYPERCALLS_APART,
-        catalog.HYPERCALL_APART_SECONDS,
-    ),
-    "timer": _Kind(
-        catalog.TIMER_TRAPS,
-        catalog.TIMER_TRAP_SERVICE,
-        catalog.TIMER_TRAPS_SERVED,
-        catalog.TIMER_TRAPS_APART,
-        catalog.TIMER_TRAP_APART_SECONDS,
-    ),
-}
-
-
-def _add_vcpu(exposition: _Exposition, vm: str, counters: VcpuCounters) -> None:
-    vcpu = str(counters.vcpu)
-    exposition.add(catalog.UNPAIRED_TRAPS, (vm, vcpu), counters.unpaired)
-    for cls, trap in counters.traps.items():
-        what = (cls.name, cls.direction) if cls.kind == "timer" else (cls.name,)
-        _add_trap(exposition, _KINDS[cls.kind], (vm, vcpu, *what), trap)
-
-
-def _add_trap(exposition: _Exposition, kind: _Kind, labels: tuple[str, ...], trap: Trap) -> None:
-    exposition.add(kind.traps, labels, trap.count)
-    exposition.add(kind.service, labels, trap.served.ns / _NS)
-    exposition.add(kind.served, labels, trap.served.count)
-    for reason in ("scheduled_out", "userspace"):
-        account = getattr(trap, reason)
-        if account.count:
-            exposition.add(kind.apart, (*labels, reason), account.count)
-            exposition.add(kind.apart_seconds, (*labels, reason), account.ns / _NS)
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    # A scrape makes tens of thousands of objects, none of them in a cycle. The collector would go
+    # through all of them again and again, which is a third of the time.
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def make_registry(collector: SnapshotCollector) -> CollectorRegistry:
@@ -201,45 +142,11 @@ def make_registry(collector: SnapshotCollector) -> CollectorRegistry:
     return registry
 
 
-def parse_listen(text: str) -> tuple[str, int]:
-    """127.0.0.1:9753, [::1]:9753, :9753 (every address) as host and port."""
-    host, colon, port = text.rpartition(":")
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not colon or not port.isdigit() or int(port) > 65535 or (":" in host and bare == host):
-        raise LpttraceError(
-            f"cannot listen on {text!r}: not an address and port; say 127.0.0.1:9753 or [::1]:9753"
-        )
-    return bare, int(port)
-
-
-class _Handler(WSGIRequestHandler):
-    timeout = _CLIENT_TIMEOUT_SECONDS
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Requests are not logged: a scrape a few seconds would fill the journal."""
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-    request_queue_size = 32
-
-    def __init__(self, family: socket.AddressFamily, address: tuple[str, int]) -> None:
-        self.address_family = family
-        super().__init__(address, _Handler)
-
-    def server_bind(self) -> None:
-        # Without the name lookup of HTTPServer.server_bind: it can take seconds.
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
-        self.setup_environ()
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        # A client that hangs up or stalls is its own affair.
-        error = sys.exc_info()[1]
-        if not isinstance(error, OSError):
-            print(f"warning: request of {client_address} failed: {error!r}", file=sys.stderr)
+def _share_memory() -> None:
+    # Whoever reads takes turns, but in threads of their own, for each of which glibc would keep
+    # the memory of a whole snapshot. Other C libraries have no such function.
+    with suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 class MetricsServer:
@@ -247,9 +154,11 @@ class MetricsServer:
 
     def __init__(self, listen: str, collector: SnapshotCollector) -> None:
         """Bind, so that a wrong or taken address is known before anything is attached."""
-        host, port = parse_listen(listen)
-        self._metrics = make_wsgi_app(make_registry(collector))
-        self._server = _bind(listen, host, port)
+        self._collector = collector
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
+        self._any_metrics = make_wsgi_app(make_registry(collector))
+        self._server = bind(listen)
         self._server.set_app(self._answer)
         self._thread = threading.Thread(target=self._server.serve_forever, name="http")
 
@@ -260,6 +169,7 @@ class MetricsServer:
         return f"http://[{host}]:{port}/metrics" if ":" in host else f"http://{host}:{port}/metrics"
 
     def __enter__(self) -> MetricsServer:
+        _share_memory()
         self._thread.start()
         return self
 
@@ -272,50 +182,43 @@ class MetricsServer:
         """Give the address back."""
         self._server.server_close()
 
-    def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+    def _answer(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
         body: Iterable[bytes]
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD", "OPTIONS"):
-            body = _plain(start, "405 Method Not Allowed", "only GET is served here\n")
+            body = plain(start, "405 Method Not Allowed", "only GET is served here\n")
         elif path == "/metrics":
-            body = self._scrape(environ, start)
+            body = self._scrape({**environ, "REQUEST_METHOD": "GET"}, start)
         elif path == "/-/healthy":
-            body = _plain(start, "200 OK", "lpttrace is running\n")
+            body = plain(start, "200 OK", "lpttrace is running\n")
         elif path == "/":
-            body = _plain(start, "200 OK", _LANDING, "text/html")
+            body = plain(start, "200 OK", _LANDING, "text/html")
         else:
-            body = _plain(start, "404 Not Found", "not found; metrics are at /metrics\n")
+            body = plain(start, "404 Not Found", "not found; metrics are at /metrics\n")
         return [] if environ["REQUEST_METHOD"] == "HEAD" else body
 
-    def _scrape(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+    def _scrape(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         try:
-            body: Iterable[bytes] = self._metrics({**environ, "REQUEST_METHOD": "GET"}, start)
-            return body
+            if environ.get("QUERY_STRING") or "escaping=dots" in environ.get("HTTP_ACCEPT", ""):
+                chosen: Iterable[bytes] = self._any_metrics(environ, start)
+                return chosen
+            return self._metrics(environ, start)
         except LpttraceError as error:
             print(f"warning: cannot answer a scrape: {error}", file=sys.stderr)
-            return _plain(start, "503 Service Unavailable", f"{error}\n")
+            return plain(start, "503 Service Unavailable", f"{error}\n")
 
-
-def _bind(listen: str, host: str, port: int) -> _Server:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        return _Server(family, (str(address[0]), port))
-    except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise LpttraceError(
-            f"cannot listen on {listen}: {why}; choose another address with --listen"
-        ) from error
-
-
-def _plain(
-    start: Callable[..., Any], status: str, text: str, kind: str = "text/plain"
-) -> list[bytes]:
-    body = text.encode()
-    headers = [("Content-Type", f"{kind}; charset=utf-8"), ("Content-Length", str(len(body)))]
-    start(status, headers)
-    return [body]
+    def _metrics(self, environ: dict[str, Any], start: Start) -> list[bytes]:
+        encode_process, kind = choose_encoder(environ.get("HTTP_ACCEPT", ""))
+        last = [encode_process(self._process)]
+        headers = [("Content-Type", kind)]
+        pack: Callable[[Iterable[bytes]], list[bytes]] = list
+        if gzip_accepted(environ.get("HTTP_ACCEPT_ENCODING", "")):
+            headers.append(("Content-Encoding", "gzip"))
+            pack = compress
+        openmetrics = kind.startswith("application/openmetrics-text")
+        parts = self._collector.write(openmetrics, lambda parts: pack(chain(parts, last)))
+        start("200 OK", [*headers, ("Content-Length", str(sum(map(len, parts))))])
+        return parts
 
 
 _LANDING = f"""<!DOCTYPE html>

@@ -10,13 +10,16 @@ from datetime import datetime, timezone
 from typing import Any, Optional
 
 from lpttrace.model import ClassFlow, Flow, Model, VcpuModel, VmModel
-from lpttrace.model_lpt import lpt_state
+from lpttrace.model_flow import Change
+from lpttrace.model_lpt import scale_errors
 from lpttrace.render import errno_name
-from lpttrace.snapshot import Account, LptUpdates
+from lpttrace.render_event import event_time, events_of
+from lpttrace.render_json import account, lateness, quantiles, stolen, timer_interrupts
+from lpttrace.snapshot import Event
 
 __all__ = ["SCHEMA", "document", "encode"]
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def encode(model: Model, vms: Iterable[VmModel], now: datetime, synthetic: bool = False) -> str:
@@ -27,16 +30,18 @@ def encode(model: Model, vms: Iterable[VmModel], now: datetime, synthetic: bool 
 def document(
     model: Model, vms: Iterable[VmModel], now: datetime, synthetic: bool = False
 ) -> dict[str, Any]:
-    """The frame: counts since attach, times in seconds, per_second of the interval.
+    """The frame: since attach, but for per_second, share and what is under "interval"; times in
+    seconds.
 
     vms are those of the model to show, in order; now is aware of its time zone.
     """
-    moment = now.astimezone(timezone.utc).isoformat(timespec="milliseconds")
+    shown = tuple(vms)
     return {
         "schema": SCHEMA,
         **({"synthetic": True} if synthetic else {}),
-        "time": moment.replace("+00:00", "Z"),
+        "time": _iso(now),
         "interval_seconds": model.seconds,
+        "counter_frequency_hertz": model.snapshot.counter_hz,
         "probes": {
             probe.name: {"attached": True}
             if probe.attached
@@ -44,30 +49,47 @@ def document(
             for probe in model.snapshot.probes
         },
         "losses": dict(model.snapshot.losses),
-        "vms": [_vm(vm) for vm in vms],
+        "vms": [_vm(vm) for vm in shown],
+        "events": [
+            _event(vm, event, event_time(event, model, now))
+            for vm, event in events_of(model, shown)
+        ],
     }
 
 
+def _iso(moment: datetime) -> str:
+    utc = moment.astimezone(timezone.utc)
+    return utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def _vm(vm: VmModel) -> dict[str, Any]:
+    answers, calls = vm.time.answers, vm.counters.calls
     return {
         "vm": vm.guest.vm,
         "name": vm.guest.name,
         "pid": vm.guest.pid,
         "alive": vm.counters.alive,
-        "lpt": _lpt(vm.counters.lpt),
+        "lpt": _lpt(vm),
+        "pv_time": None if answers is None else {q: asdict(a) for q, a in answers.items()},
+        "attribute_calls": None if calls is None else {k: asdict(c) for k, c in calls.items()},
         "vcpus": [_vcpu(vcpu) for vcpu in vm.vcpus()],
     }
 
 
-def _lpt(lpt: Optional[LptUpdates]) -> Optional[dict[str, Any]]:
+def _lpt(vm: VmModel) -> Optional[dict[str, Any]]:
+    lpt = vm.counters.lpt
     if lpt is None:
         return None
+    errors = scale_errors(lpt.structure) if lpt.structure else {}
     return {
-        "state": lpt_state(lpt),
-        "updates": {result: _account(account) for result, account in lpt.results.items()},
+        "state": vm.lpt_state,
+        "updates": {result: account(updates) for result, updates in lpt.results.items()},
         "last_error": lpt.last_error,
         "last_error_name": errno_name(lpt.last_error) if lpt.last_error else None,
         "structure": asdict(lpt.structure) if lpt.structure else None,
+        "previous": asdict(lpt.previous) if lpt.previous else None,
+        "scale_error_ppb": {way: float(error * 10**9) for way, error in errors.items()},
+        "findings": [asdict(finding) for finding in vm.findings],
     }
 
 
@@ -81,6 +103,9 @@ def _vcpu(vcpu: VcpuModel) -> dict[str, Any]:
         "last_unknown_function": None if unknown is None else f"0x{unknown:08x}",
         "hypercalls": _hypercalls(classes) if vcpu.hypercalls else None,
         "timer_traps": _timer_traps(classes) if vcpu.timer_traps else None,
+        "timer_interrupts": timer_interrupts(vcpu.time),
+        "lateness": lateness(vcpu.time),
+        "stolen": stolen(vcpu.time),
     }
 
 
@@ -102,13 +127,37 @@ def _flow(flow: Flow) -> dict[str, Any]:
     return {
         "count": total.count,
         "per_second": flow.per_second,
-        "served": _account(served),
-        "scheduled_out": _account(total.scheduled_out),
-        "userspace": _account(total.userspace),
+        "served": account(served),
+        "scheduled_out": account(total.scheduled_out),
+        "userspace": account(total.userspace),
         "pending": total.pending,
         "mean_service_seconds": served.ns / served.count / 1e9 if served.count else None,
+        "service": quantiles(flow.all_quantiles),
+        "interval": _interval(flow, flow.change) if flow.change else None,
     }
 
 
-def _account(account: Account) -> dict[str, Any]:
-    return {"count": account.count, "seconds": account.ns / 1e9}
+def _interval(flow: Flow, change: Change) -> dict[str, Any]:
+    return {
+        "count": change.count,
+        "served": account(change.served),
+        "service": quantiles(flow.quantiles),
+    }
+
+
+def _event(vm: str, event: Event, moment: datetime) -> dict[str, Any]:
+    told = {
+        "time": _iso(moment),
+        "vm": vm,
+        "kind": event.kind,
+        "error": event.error,
+        "error_name": errno_name(event.error) if event.error else None,
+    }
+    if event.kind == "update":
+        return {**told, "old_hz": event.old_hz or None, "new_hz": event.new_hz or None}
+    return {
+        **told,
+        "group": event.group,
+        "attribute": event.attribute,
+        "value": event.value,
+    }

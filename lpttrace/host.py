@@ -6,15 +6,18 @@ Each is yes, no or unknown, with the reason and what to do about it. Nothing is 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Optional
+from typing import Callable, Optional
 
-from lpttrace.btf import read_btf
+from lpttrace.btf import Btf, read_btf
+from lpttrace.counter import counter_frequency
 from lpttrace.errors import HostError
 
 __all__ = ["NO", "UNKNOWN", "YES", "Fact", "HostFacts", "probe_host"]
@@ -27,6 +30,21 @@ _CAP_PERFMON, _CAP_BPF, _CAP_SYS_ADMIN = 38, 39, 21
 # timer, PPI 26; else the EL1 physical, 30 (arch_timer_select_ppi(), the same in 5.8 to 7.2; the
 # numbers are those of the Arm Base System Architecture and of every device tree in the kernel).
 _TIMER_PPIS = {26: "vhe", 30: "nvhe"}
+
+_NEEDED_OFFSETS = ("kvm_vcpu.kvm", "kvm_vcpu.vcpu_id")
+_OPTIONAL_OFFSETS = (
+    "kvm_vcpu.arch.ctxt",
+    "kvm_vcpu.arch.ctxt.sys_regs",
+    "kvm_vcpu.arch.timer_cpu.timers",
+    "kvm_vcpu.arch.steal.last_steal",
+    "arch_timer_context.vcpu",
+    "arch_timer_context.timer_id",
+    "arch_timer_context.hrtimer",
+    "hrtimer._softexpires",
+    "file.private_data",
+)
+_SYSREGS = ("CNTP_CTL_EL0", "CNTV_CTL_EL0")
+_TIMER_CONTEXT = "arch_timer_context"
 
 
 @dataclass(frozen=True)
@@ -43,14 +61,17 @@ class Fact:
 class HostFacts:
     """All facts, and the numbers that the programs need.
 
-    offsets are bytes by "struct.member"; symbols are kernel addresses by name, 0 where hidden;
-    el2 is "vhe", "nvhe" or None where it cannot be told.
+    offsets are bytes by "struct.member", sizes in bytes by structure, and values of enum
+    vcpu_sysreg by enumerator; what the kernel has not is absent. symbols are kernel addresses by
+    name, 0 where hidden; el2 is "vhe", "nvhe" or None where it cannot be told; counter_hz the
+    frequency of the counter that guests see, None where it cannot be read.
     """
 
     facts: tuple[Fact, ...]
     offsets: Mapping[str, int] = field(default_factory=dict)
     symbols: Mapping[str, int] = field(default_factory=dict)
     el2: Optional[str] = None
+    counter_hz: Optional[int] = None
 
     def __getitem__(self, name: str) -> Fact:
         """The fact of that name; KeyError if there is none."""
@@ -142,14 +163,28 @@ def _tracefs(root: Path) -> Fact:
 def _btf(root: Path) -> tuple[Fact, dict[str, int]]:
     path = root / "sys/kernel/btf/vmlinux"
     try:
-        offsets = read_btf(path).offsets("kvm_vcpu", ("kvm", "vcpu_id"))
+        btf = read_btf(path)
+        numbers = {name: btf.offset(name) for name in _NEEDED_OFFSETS}
     except OSError as error:
         advice = "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y"
         return Fact("btf", NO, f"cannot read /sys/kernel/btf/vmlinux: {error.strerror}", advice), {}
     except HostError as error:
         return Fact("btf", NO, str(error), "boot a kernel with KVM built in"), {}
-    named = {f"kvm_vcpu.{member}": offset for member, offset in offsets.items()}
-    return Fact("btf", YES, "/sys/kernel/btf/vmlinux"), named
+    numbers.update(_optional_numbers(btf))
+    return Fact("btf", YES, "/sys/kernel/btf/vmlinux"), numbers
+
+
+def _optional_numbers(btf: Btf) -> dict[str, int]:
+    lookups: dict[str, Callable[[], int]] = {
+        **{name: partial(btf.offset, name) for name in _OPTIONAL_OFFSETS},
+        **{name: partial(btf.enumerator, "vcpu_sysreg", name) for name in _SYSREGS},
+        _TIMER_CONTEXT: partial(btf.size, _TIMER_CONTEXT),
+    }
+    numbers = {}
+    for name, look_up in lookups.items():
+        with contextlib.suppress(HostError):
+            numbers[name] = look_up()
+    return numbers
 
 
 def _kprobes(root: Path) -> Fact:
@@ -193,20 +228,30 @@ def _el2(root: Path) -> tuple[Fact, Optional[str]]:
     return Fact("el2", UNKNOWN, "no arch_timer of a known number in /proc/interrupts"), None
 
 
+def _counter() -> tuple[Fact, Optional[int]]:
+    try:
+        hertz = counter_frequency()
+    except OSError as error:
+        return Fact("counter", UNKNOWN, f"cannot read CNTFRQ_EL0: {error}"), None
+    return Fact("counter", YES, f"{hertz} Hz"), hertz
+
+
 def probe_host(symbols: tuple[str, ...], root: Path = Path("/")) -> HostFacts:
     """Everything about this host that needs no BPF; root is where /proc, /sys and /dev are."""
     btf, offsets = _btf(root)
     kallsyms, addresses = _symbols(root, symbols)
     el2, mode = _el2(root)
+    counter, hertz = _counter()
     facts = (
         _architecture(),
         _privilege(root),
         _kvm(root),
         el2,
+        counter,
         _lockdown(root),
         btf,
         kallsyms,
         _kprobes(root),
         _tracefs(root),
     )
-    return HostFacts(facts, offsets, addresses, mode)
+    return HostFacts(facts, offsets, addresses, mode, hertz)

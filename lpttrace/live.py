@@ -3,22 +3,32 @@
 
 from __future__ import annotations
 
-import ctypes
 import struct
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
+from ctypes import sizeof
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Optional
 
 from lpttrace import abi
 from lpttrace.attach import Attachment
-from lpttrace.catalog import LPT_PROBES
+from lpttrace.catalog import CALL_PROBES, LPT_PROBES
+from lpttrace.decode import (
+    COUNTS_END,
+    decode_calls,
+    decode_event,
+    decode_lpt,
+    decode_vcpu,
+    field_names,
+)
 from lpttrace.errors import HostError
 from lpttrace.host import NO, HostFacts, probe_host
-from lpttrace.maps import MappedArray, delete, keys, lookup_u32, push
+from lpttrace.maps import MappedArray, delete, insert, keys, lookup, lookup_u32, push
 from lpttrace.plan import (
     LPT_SYMBOL,
     Plan,
@@ -29,22 +39,16 @@ from lpttrace.plan import (
     make_plan,
     symbols_wanted,
 )
-from lpttrace.snapshot import (
-    Account,
-    LptStructure,
-    LptUpdates,
-    Probe,
-    Snapshot,
-    Trap,
-    VcpuCounters,
-    VmCounters,
-    VmKey,
-)
+from lpttrace.snapshot import Event, Probe, Snapshot, VcpuCounters, VmCounters, VmKey
 
 __all__ = ["LiveOptions", "LiveSource", "attach_plan", "explain_outcomes"]
 
-_CELL_WORDS = 2 * len(abi.OUTCOMES)
+_SLOT_HEAD = sizeof(abi.SlotHead)
 _STATE = {name: value for value, name in enumerate(abi.STATES)}
+# Readings of one vCPU whose histograms did not belong to its counts, before it is given up.
+_ATTEMPTS = 20
+_MAX_EVENTS = 256
+_EVENT_WAITS_NS = 10_000_000_000
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,8 @@ class LiveSource:
         """Nothing is attached before the context is entered."""
         self._options = options
         self._ended: list[tuple[float, VmCounters, tuple[VcpuCounters, ...]]] = []
-        self._last_whole: dict[int, VcpuCounters] = {}
+        self._last_whole: dict[int, tuple[bytes, VcpuCounters]] = {}
+        self._events: deque[Event] = deque(maxlen=_MAX_EVENTS)
         self._torn = 0
         self.probes: tuple[Probe, ...] = ()
         self.warnings: tuple[str, ...] = ()
@@ -121,10 +126,13 @@ class LiveSource:
                 raise HostError(f"cannot measure traps: {missing[spec.name]}; {spec.without}")
         self.warnings = _warnings(specs, missing, facts)
         self._sees_lpt = not any(name in missing for name in LPT_PROBES)
+        self._sees_calls = not any(name in missing for name in CALL_PROBES)
+        self._counter_hz = facts.counter_hz
         maps, entries = self._attachment.maps, self._options.max_vcpus
         self._slots = MappedArray(maps["slots"], abi.Slot, entries)
         self._vms = MappedArray(maps["vms"], abi.Vm, entries)
         self._losses = MappedArray(maps["losses"], abi.Losses, 1)
+        self._room = MappedArray(maps["room"], abi.Room, 1)
 
     def __exit__(
         self,
@@ -133,7 +141,7 @@ class LiveSource:
         trace: Optional[TracebackType],
     ) -> None:
         """Detach everything."""
-        for mapped in (self._slots, self._vms, self._losses):
+        for mapped in (self._slots, self._vms, self._losses, self._room):
             mapped.close()
         self._attachment.close()
 
@@ -144,6 +152,7 @@ class LiveSource:
         # First who is alive, then the counts: what is dead by now counts no more.
         vms = {vm.key.index: vm for vm in self._read_vms()}
         slots = {index: vcpu for index, vcpu in self._read_slots(vms)}
+        self._read_events({index: vm.key for index, vm in vms.items()})
         for vm in vms.values():
             if not vm.alive:
                 self._bury(vm, {i: v for i, v in slots.items() if v.vm == vm.key})
@@ -156,6 +165,8 @@ class LiveSource:
             running + tuple(vcpu for _, _, vcpus in self._ended for vcpu in vcpus),
             self.probes,
             self._read_losses(),
+            tuple(self._events),
+            self._counter_hz,
         )
 
     def _read_vms(self) -> Iterator[VmCounters]:
@@ -163,13 +174,18 @@ class LiveSource:
             state = self._vms.u32(index, "state")
             if state == _STATE["free"]:
                 continue
-            vm = abi.Vm.from_buffer_copy(self._vms.copy(index))
+            head = self._vms.copy(index, 0, abi.Vm.sequence.offset)
             whole = self._vms.stable(index)
             if whole is None:
                 continue
-            alive = state == _STATE["alive"] and self._process_lives(vm)
-            key = VmKey(index, vm.seen_ns)
-            yield VmCounters(key, vm.tgid, alive, decode_lpt(whole) if self._sees_lpt else None)
+            vm = abi.Vm.from_buffer_copy(head + whole)
+            yield VmCounters(
+                VmKey(index, vm.seen_ns),
+                vm.tgid,
+                state == _STATE["alive"] and self._process_lives(vm),
+                decode_lpt(vm) if self._sees_lpt else None,
+                decode_calls(vm) if self._sees_calls else None,
+            )
 
     def _process_lives(self, vm: abi.Vm) -> bool:
         # Also where kvm_arch_destroy_vm is probed: a kprobe may miss (bpf_prog_active is taken).
@@ -182,18 +198,44 @@ class LiveSource:
         for index in range(self._slots.entries):
             if self._slots.u32(index, "state") != _STATE["alive"]:
                 continue
-            head = self._slots.copy(index)
-            slot = abi.Slot.from_buffer_copy(head)
+            head = self._slots.copy(index, 0, _SLOT_HEAD)
+            slot = abi.SlotHead.from_buffer_copy(head)
             vm = vms.get(slot.vm)
             if vm is None or vm.key.seen_ns > slot.taken_ns:
                 continue
-            whole = self._slots.stable(index)
-            if whole is not None:
-                self._last_whole[index] = decode_vcpu(slot, vm.key, whole)
-            else:
+            if not self._read_slot(index, slot, vm.key):
                 self._torn += 1
             if index in self._last_whole:
-                yield index, self._last_whole[index]
+                yield index, self._last_whole[index][1]
+
+    def _read_slot(self, index: int, slot: abi.SlotHead, vm: VmKey) -> bool:
+        # The histograms are read between two equal readings of the counts, and add up to them.
+        before = self._last_whole.get(index)
+        for _ in range(_ATTEMPTS):
+            counts = self._slots.stable(index, COUNTS_END)
+            if counts is None:
+                return False
+            if before and before[0] == counts and before[1].tid == slot.tid:
+                return True
+            read = partial(self._slots.copy, index)
+            vcpu = decode_vcpu(slot, vm, counts, read, before[1] if before else None)
+            if vcpu is not None and self._slots.stable(index, COUNTS_END) == counts:
+                self._last_whole[index] = counts, vcpu
+                return True
+        return False
+
+    def _read_events(self, vms: dict[int, VmKey]) -> None:
+        fd, found = self._attachment.maps["events"], []
+        old = time.monotonic_ns() - _EVENT_WAITS_NS
+        for key in keys(fd, sizeof(abi.EventKey)):
+            value = lookup(fd, key, sizeof(abi.Event))
+            event = decode_event(key, value, vms) if value else None
+            if event:
+                found.append(event)
+            # Its VM may be newer than this reading's VMs: then it waits for the next.
+            if event or abi.EventKey.from_buffer_copy(key).ns < old:
+                delete(fd, key)
+        self._events.extend(sorted(found, key=lambda event: event.ns))
 
     def _bury(self, vm: VmCounters, slots: dict[int, VcpuCounters]) -> None:
         expiry = time.monotonic() + self._options.grace_seconds
@@ -206,7 +248,9 @@ class LiveSource:
             delete(maps["vcpus"], struct.pack("=II", vm.key.index, vcpu.vcpu))
             self._slots.clear(index)
             self._last_whole.pop(index, None)
-            push(maps["free_slots"], index)
+            insert(maps["free_slots"], index)
+        room = abi.Room.from_buffer_copy(self._room.copy(0))
+        self._room.write_u64(0, room.freed + len(slots))
         if self._refusals():
             self._forget_refused(vm.key.index)
         self._vms.clear(vm.key.index)
@@ -229,39 +273,5 @@ class LiveSource:
 
     def _read_losses(self) -> dict[str, int]:
         losses = abi.Losses.from_buffer_copy(self._losses.copy(0))
-        counts = {name: int(getattr(losses, name)) for name in _names(losses)}
+        counts = {name: int(getattr(losses, name)) for name in field_names(losses)}
         return {**counts, "torn": self._torn}
-
-
-def _names(layout: ctypes.Structure) -> list[str]:
-    return [field[0] for field in layout._fields_]
-
-
-def decode_lpt(whole: bytes) -> LptUpdates:
-    """The LPT part of a struct lpt_vm, given from its field `sequence` on."""
-    vm = abi.Vm.from_buffer_copy(bytes(abi.Vm.sequence.offset) + whole)
-    accounts = {
-        name: Account(account.count, account.ns)
-        for name, account in zip(abi.UPDATE_RESULTS, vm.updates)
-        if account.count
-    }
-    nothing = accounts.pop("nothing", Account()).count
-    fields = {name: int(getattr(vm.published, name)) for name in _names(vm.published)}
-    structure = LptStructure(**fields) if vm.published_ns else None
-    return LptUpdates(accounts, nothing, vm.last_error, structure, vm.published_ns)
-
-
-def decode_vcpu(slot: abi.Slot, vm: VmKey, whole: bytes) -> VcpuCounters:
-    """One vCPU from its slot; whole is the slot from its field `sequence` on."""
-    begin = abi.Slot.sequence.offset
-    _, pending, unpaired = struct.unpack_from("=IIQ", whole)
-    words = memoryview(whole)[abi.Slot.cells.offset - begin :].cast("Q").tolist()
-    traps = {}
-    for index, trap_class in enumerate(abi.CLASSES):
-        cell = words[index * _CELL_WORDS : (index + 1) * _CELL_WORDS]
-        if any(cell) or pending == index != abi.NO_CLASS:
-            served, scheduled, userspace = (Account(*cell[i : i + 2]) for i in (0, 2, 4))
-            traps[trap_class] = Trap(served, scheduled, userspace, int(pending == index))
-    unknown = any(c.name == "unknown" for c in traps)
-    last_unknown = slot.last_unknown if unknown else None
-    return VcpuCounters(vm, slot.vcpu_id, slot.tid, traps, unpaired, last_unknown)

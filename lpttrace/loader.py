@@ -28,11 +28,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from lpttrace.maps import push
+from lpttrace.maps import insert, push
 
 __all__ = ["MAPS", "flatten", "main"]
 
-MAPS = ("slots", "vms", "losses", "free_slots", "free_vms", "tids", "vcpus", "kvms")
+MAPS = (
+    *("slots", "vms", "losses", "free_slots", "free_vms"),
+    *("tids", "vcpus", "kvms", "events", "room"),
+)
 """Maps handed over, in order."""
 
 _MAIN_SOURCE = "lpttrace.bpf.c"
@@ -109,11 +112,15 @@ def _compile(bcc: Any, request: dict[str, Any]) -> Any:
             raise _Failure("compile", said.first_error()) from error
 
 
-def _fill_free_lists(bpf: Any, entries: int) -> None:
-    for name in ("free_slots", "free_vms"):
-        fd = bpf[name].map_fd
-        for index in range(entries):
-            push(fd, index)
+def _map_fd(bcc: Any, bpf: Any, name: str) -> int:
+    # Not bpf[name]: that has bcc make a Python type of the map's values.
+    return int(bcc.lib.bpf_table_fd(bpf.module, name.encode()))
+
+
+def _fill_free_lists(slots: int, vms: int, entries: int) -> None:
+    for index in range(entries):
+        insert(slots, index)
+        push(vms, index)
 
 
 def _attach(bcc: Any, function: Any, kind: str, target: str) -> int:
@@ -151,11 +158,12 @@ def _serve(request: dict[str, Any]) -> tuple[dict[str, Any], list[int], Any]:
         bcc = _import_bcc()
     bpf = _compile(bcc, request)
     try:
-        _fill_free_lists(bpf, request["defines"]["MAX_VCPUS"])
+        slots, vms = (_map_fd(bcc, bpf, name) for name in ("free_slots", "free_vms"))
+        _fill_free_lists(slots, vms, request["defines"]["MAX_VCPUS"])
     except OSError as error:
         raise _Failure("maps", f"cannot fill free_slots: {error.strerror}") from error
     results = [_load_and_attach(bcc, bpf, probe) for probe in request["probes"]]
-    fds = [bpf[name].map_fd for name in MAPS]
+    fds = [_map_fd(bcc, bpf, name) for name in MAPS]
     fds += [fd for answer, fd in results if answer["attached"]]
     answers = [answer for answer, _ in results]
     return {"ok": True, "maps": list(MAPS), "probes": answers}, fds, bpf

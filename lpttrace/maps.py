@@ -16,7 +16,7 @@ from typing import Optional
 
 from lpttrace.errors import HostError
 
-__all__ = ["MappedArray", "delete", "keys", "lookup_u32", "push"]
+__all__ = ["MappedArray", "delete", "insert", "keys", "lookup", "lookup_u32", "push"]
 
 # asm/unistd.h of the two architectures that the programs load on.
 _BPF_SYSCALL = {"aarch64": 280, "x86_64": 321}
@@ -64,17 +64,29 @@ def push(fd: int, index: int) -> None:
         raise OSError(code, os.strerror(code))
 
 
+def insert(fd: int, index: int) -> None:
+    """Put an index into a hash of u32 as key and value; OSError if it is full."""
+    key = index.to_bytes(4, sys.byteorder)
+    code = _bpf(_UPDATE, fd, key, ctypes.create_string_buffer(key, 4))
+    if code:
+        raise OSError(code, os.strerror(code))
+
+
 def delete(fd: int, key: bytes) -> None:
     """Delete a key from a hash; one that is not there is no error."""
     _bpf(_DELETE, fd, key, None)
 
 
+def lookup(fd: int, key: bytes, size: int) -> Optional[bytes]:
+    """The value, of that many bytes, under a key of a hash, or None."""
+    value = ctypes.create_string_buffer(size)
+    return None if _bpf(_LOOKUP, fd, key, value) else value.raw
+
+
 def lookup_u32(fd: int, key: bytes) -> Optional[int]:
     """The u32 under a key of a hash, or None."""
-    value = ctypes.create_string_buffer(4)
-    if _bpf(_LOOKUP, fd, key, value):
-        return None
-    return int.from_bytes(value.raw, sys.byteorder)
+    value = lookup(fd, key, 4)
+    return None if value is None else int.from_bytes(value, sys.byteorder)
 
 
 def keys(fd: int, size: int) -> list[bytes]:
@@ -121,26 +133,30 @@ class MappedArray:
         at = index * self.stride + getattr(self.layout, field).offset
         return int.from_bytes(self._memory[at : at + 4], sys.byteorder)
 
-    def copy(self, index: int) -> bytes:
-        """One element, as it is now: for parts that are written once."""
+    def copy(self, index: int, begin: int = 0, end: int = 0) -> bytes:
+        """A part of one element, as it is now: for what is written once, or checked after."""
         at = index * self.stride
-        return self._memory[at : at + self.stride]
+        return self._memory[at + begin : at + (end or self.stride)]
 
-    def stable(self, index: int) -> Optional[bytes]:
-        """One element from its field `sequence` on, whole; None if its writer never paused.
+    def stable(self, index: int, end: int = 0) -> Optional[bytes]:
+        """One element from its field `sequence` on, to end; None if its writer never paused.
 
         The writer makes the sequence odd, stores, and makes it even. Two equal readings with an
         even sequence between stores of one thread are one state: an update that is partly visible
         at the first reading is more visible at the second, at the latest with its sequence.
         """
         begin = index * self.stride + self.layout.sequence.offset
-        end = (index + 1) * self.stride
+        stop = index * self.stride + (end or self.stride)
         odd = 0 if sys.byteorder == "little" else 3
         for _ in range(_ATTEMPTS):
-            first = self._memory[begin:end]
-            if not first[odd] & 1 and first == self._memory[begin:end]:
+            first = self._memory[begin:stop]
+            if not first[odd] & 1 and first == self._memory[begin:stop]:
                 return first
         return None
+
+    def write_u64(self, index: int, value: int) -> None:
+        """Replace an element of 8 bytes; in one store, so that the programs see old or new."""
+        memoryview(self._memory).cast("Q")[index] = value
 
     def clear(self, index: int) -> None:
         """Zero one element; only when nothing writes it."""

@@ -6,14 +6,18 @@ Resets, vCPUs that appear and intervals are dealt with here and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import NamedTuple, Optional
 
-from lpttrace.abi import CLASSES, TrapClass
-from lpttrace.catalog import HYPERCALL_PROBES, LPT_PROBES, TIMER_TRAP_PROBES
+from lpttrace.abi import CLASSES
+from lpttrace.model_flow import NOTHING, ClassFlow, Flow, Part, flow_of, part_of
+from lpttrace.model_lpt import Finding, audit, lpt_state
+from lpttrace.model_time import NEEDS, GuestTime, Sight, sight_of
 from lpttrace.snapshot import (
-    Account,
+    LptStructure,
+    LptUpdates,
     Probe,
     Snapshot,
     Trap,
@@ -30,6 +34,7 @@ __all__ = [
     "Tally",
     "VcpuModel",
     "VmModel",
+    "alarms",
     "compare",
     "not_visible",
     "shortages",
@@ -37,9 +42,6 @@ __all__ = [
 ]
 
 _NS = 1e9
-
-# Of a Trap: count and ns of each outcome in order, and pending.
-_Sum = tuple[int, int, int, int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -52,93 +54,135 @@ class Guest:
     uuid: str = ""
 
 
+class _VcpuTally:
+    """A vCPU at one moment; its traps are summed up when a row in sight needs them."""
+
+    __slots__ = ("_parts", "counters")
+
+    def __init__(self, counters: Optional[VcpuCounters] = None) -> None:
+        self.counters = counters
+        self._parts: Optional[tuple[Part, Part]] = None if counters else (NOTHING, NOTHING)
+
+    def parts(self) -> tuple[Part, Part]:
+        """Hypercalls and timer traps."""
+        if self._parts is None:
+            hypercalls: list[Trap] = []
+            timer_traps: list[Trap] = []
+            assert self.counters is not None
+            for cls, trap in self.counters.traps.items():
+                (hypercalls if cls[0] == "hypercall" else timer_traps).append(trap)
+            self._parts = part_of(hypercalls), part_of(timer_traps)
+        return self._parts
+
+
+_Pair = tuple[_VcpuTally, _VcpuTally]
+_NEW = _VcpuTally()
+_INDEX = {cls: index for index, cls in enumerate(CLASSES)}
+
+
+def _flow(pairs: Iterable[_Pair], kind: int, seconds: Optional[float]) -> Flow:
+    parts = [(now.parts()[kind], before.parts()[kind]) for now, before in pairs]
+    return flow_of(parts, seconds)
+
+
 @dataclass(frozen=True)
-class Change:
-    """What an interval added: traps, and of those that were served, count and nanoseconds."""
+class _Counted:
+    """Some vCPUs, now and before; a kind of traps that cannot be seen is None."""
 
-    count: int
-    served: Account
-
-
-@dataclass(frozen=True)
-class Flow:
-    """Traps of one kind or class: since attach, and what the last interval added to them."""
-
-    total: Trap
-    change: Optional[Change]
+    pairs: Sequence[_Pair]
     seconds: Optional[float]
+    sight: Sight
 
-    @property
-    def per_second(self) -> Optional[float]:
-        """Traps a second in the interval."""
-        return self.change.count / self.seconds if self.change and self.seconds else None
+    @cached_property
+    def hypercalls(self) -> Optional[Flow]:
+        """Of all functions."""
+        return _flow(self.pairs, 0, self.seconds) if self.sight.hypercalls else None
 
-    @property
-    def mean_ns(self) -> Optional[float]:
-        """Mean service time of those served in the interval."""
-        served = self.change.served if self.change else Account()
-        return served.ns / served.count if served.count else None
+    @cached_property
+    def timer_traps(self) -> Optional[Flow]:
+        """Of all registers."""
+        return _flow(self.pairs, 1, self.seconds) if self.sight.timer_traps else None
 
-
-@dataclass(frozen=True)
-class ClassFlow:
-    """One class of traps on one vCPU."""
-
-    trap: TrapClass
-    flow: Flow
+    @cached_property
+    def time(self) -> GuestTime:
+        """Timers and pvtime."""
+        pairs = [(now.counters, before.counters) for now, before in self.pairs if now.counters]
+        return GuestTime(pairs, self.seconds, self.sight)
 
 
 @dataclass(frozen=True)
-class VcpuModel:
-    """One vCPU; a kind of traps that cannot be seen is None."""
+class VcpuModel(_Counted):
+    """One vCPU."""
 
     counters: VcpuCounters
     before: Optional[VcpuCounters]
-    hypercalls: Optional[Flow]
-    timer_traps: Optional[Flow]
-    seconds: Optional[float]
 
     def classes(self) -> tuple[ClassFlow, ...]:
         """The classes that occurred, in the order of the ABI."""
         old = self.before.traps if self.before else {}
         return tuple(
-            ClassFlow(cls, _flow([(_sum([trap]), _sum([old.get(cls, _NEVER)]))], self.seconds))
+            ClassFlow(cls, flow_of([(part_of([trap]), _part(old.get(cls)))], self.seconds))
             for cls, trap in sorted(self.counters.traps.items(), key=lambda item: _INDEX[item[0]])
         )
 
 
-class _VcpuTally(NamedTuple):
-    counters: Optional[VcpuCounters]
-    hypercalls: _Sum
-    timer_traps: _Sum
+def _part(trap: Optional[Trap]) -> Part:
+    return part_of([trap]) if trap else NOTHING
 
 
 @dataclass(frozen=True)
-class VmModel:
-    """One VM with the sums over its vCPUs; a kind of traps that cannot be seen is None."""
+class VmModel(_Counted):
+    """One VM with the sums over its vCPUs."""
 
     counters: VmCounters
     guest: Guest
-    pairs: tuple[tuple[_VcpuTally, _VcpuTally], ...]
-    hypercalls: Optional[Flow]
-    timer_traps: Optional[Flow]
-    seconds: Optional[float]
+    counter_hz: Optional[int] = None
 
     def vcpus(self) -> tuple[VcpuModel, ...]:
         """Its vCPUs in order. Made when asked for: a collapsed VM needs none of them."""
-        models = (self._vcpu(now, before) for now, before in self.pairs)
+        models = (
+            VcpuModel([(now, before)], self.seconds, self.sight, now.counters, before.counters)
+            for now, before in self.pairs
+            if now.counters
+        )
         return tuple(sorted(models, key=lambda vcpu: vcpu.counters.vcpu))
 
-    def _vcpu(self, now: _VcpuTally, before: _VcpuTally) -> VcpuModel:
-        assert now.counters is not None
-        hvc, timer = (now.hypercalls, before.hypercalls), (now.timer_traps, before.timer_traps)
-        return VcpuModel(
-            now.counters,
-            before.counters,
-            _flow([hvc], self.seconds) if self.hypercalls else None,
-            _flow([timer], self.seconds) if self.timer_traps else None,
-            self.seconds,
-        )
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong with the structure published last."""
+        lpt = self.counters.lpt
+        if lpt is None or lpt.structure is None:
+            return ()
+        return _audited(lpt.structure, lpt.previous, self.counter_hz)
+
+    @property
+    def lpt_state(self) -> Optional[str]:
+        """That of model_lpt, by findings."""
+        lpt = self.counters.lpt
+        if lpt is not None and lpt.structure is not None:
+            return "wrong" if self.findings else "published"
+        return lpt_state(lpt)
+
+    @cached_property
+    def lpt_word(self) -> Optional[str]:
+        """The state; "refused" of a guest that asked for LPT and has none."""
+        state = self.lpt_state
+        if state not in (None, "off", "unknown"):
+            return state
+        answers = self.time.answers or {}
+        told = [answers[question] for question in _LPT_QUESTIONS if question in answers]
+        return "refused" if any(answer.last < 0 for answer in told) else state
+
+
+@lru_cache(maxsize=4096)
+def _audited(
+    structure: LptStructure, previous: Optional[LptStructure], counter_hz: Optional[int]
+) -> tuple[Finding, ...]:
+    # Of every VM in every frame, though a structure changes only when its VM migrates.
+    return audit(LptUpdates(structure=structure, previous=previous), counter_hz)
+
+
+_LPT_QUESTIONS = ("features_lpt", "lpt")
 
 
 @dataclass(frozen=True)
@@ -150,64 +194,22 @@ class Model:
     vms: tuple[VmModel, ...]
 
 
-_INDEX = {cls: index for index, cls in enumerate(CLASSES)}
-_NEVER = Trap()
-
-
 class Tally(NamedTuple):
-    """A snapshot with the sums of each vCPU's traps."""
+    """A snapshot with its vCPUs by VM and number."""
 
     snapshot: Snapshot
-    vcpus: Mapping[tuple[VmKey, int], _VcpuTally]
+    vms: Mapping[VmKey, Mapping[int, _VcpuTally]]
 
 
 def tally(snapshot: Snapshot) -> Tally:
-    """Sum up the traps of every vCPU, by kind."""
-    vcpus = {}
+    """What compare needs of a snapshot."""
+    vms: dict[VmKey, dict[int, _VcpuTally]] = {}
+    key, vcpus = None, dict[int, _VcpuTally]()
     for vcpu in snapshot.vcpus:
-        hypercalls: list[Trap] = []
-        timer_traps: list[Trap] = []
-        for cls, trap in vcpu.traps.items():
-            (hypercalls if cls[0] == "hypercall" else timer_traps).append(trap)
-        vcpus[vcpu.vm, vcpu.vcpu] = _VcpuTally(vcpu, _sum(hypercalls), _sum(timer_traps))
-    return Tally(snapshot, vcpus)
-
-
-def _sum(traps: list[Trap]) -> _Sum:
-    # Runs for every class of every vCPU once a frame, hence the plain integers.
-    served = served_ns = out = out_ns = user = user_ns = pending = 0
-    for trap in traps:
-        account = trap.served
-        served += account.count
-        served_ns += account.ns
-        account = trap.scheduled_out
-        out += account.count
-        out_ns += account.ns
-        account = trap.userspace
-        user += account.count
-        user_ns += account.ns
-        pending += trap.pending
-    return served, served_ns, out, out_ns, user, user_ns, pending
-
-
-_ZERO: _Sum = _sum([])
-_NEW = _VcpuTally(None, _ZERO, _ZERO)
-
-
-def _flow(pairs: Sequence[tuple[_Sum, _Sum]], seconds: Optional[float]) -> Flow:
-    served, ns, out, out_ns, user, user_ns, pending = map(sum, zip(_ZERO, *(p[0] for p in pairs)))
-    total = Trap(Account(served, ns), Account(out, out_ns), Account(user, user_ns), pending)
-    if seconds is None:
-        return Flow(total, None, None)
-    count = served = ns = 0
-    for now, before in pairs:
-        ended, had_ended = now[0] + now[2] + now[4], before[0] + before[2] + before[4]
-        if ended < had_ended or now[0] < before[0]:
-            before, had_ended = _ZERO, 0  # counted anew since
-        count += max(0, ended + now[6] - had_ended - before[6])
-        served += now[0] - before[0]
-        ns += max(0, now[1] - before[1])
-    return Flow(total, Change(count, Account(served, ns)), seconds)
+        if vcpu.vm is not key:
+            key, vcpus = vcpu.vm, vms.setdefault(vcpu.vm, {})
+        vcpus[vcpu.vcpu] = _VcpuTally(vcpu)
+    return Tally(snapshot, vms)
 
 
 def compare(before: Optional[Tally], now: Tally, guests: Mapping[VmKey, Guest]) -> Model:
@@ -215,57 +217,34 @@ def compare(before: Optional[Tally], now: Tally, guests: Mapping[VmKey, Guest]) 
 
     A vCPU that is new in the second began at zero within the interval.
     """
-    seconds, old = None, dict[tuple[VmKey, int], _VcpuTally]()
+    seconds, old = None, dict[VmKey, Mapping[int, _VcpuTally]]()
     if before is not None:
         seconds = (now.snapshot.end_ns - before.snapshot.end_ns) / _NS or None
-        old = dict(before.vcpus)
-    by_vm: dict[VmKey, list[tuple[_VcpuTally, _VcpuTally]]] = {}
-    for key, vcpu in now.vcpus.items():
-        by_vm.setdefault(key[0], []).append((vcpu, old.get(key, _NEW)))
-    see = [
-        all(map(now.snapshot.attached, probes)) for probes in (HYPERCALL_PROBES, TIMER_TRAP_PROBES)
-    ]
-    vms = now.snapshot.vms
-    return Model(
-        now.snapshot,
-        seconds,
-        tuple(_vm(vm, guests[vm.key], by_vm.get(vm.key, []), seconds, *see) for vm in vms),
-    )
+        old = dict(before.vms)
+    sight, counter_hz = sight_of(now.snapshot), now.snapshot.counter_hz
+    models = []
+    for vm in now.snapshot.vms:
+        had = old.get(vm.key, {})
+        vcpus = now.vms.get(vm.key, {}).items()
+        pairs = [(vcpu, had.get(number, _NEW)) for number, vcpu in vcpus]
+        models.append(VmModel(pairs, seconds, sight, vm, guests[vm.key], counter_hz))
+    return Model(now.snapshot, seconds, tuple(models))
 
 
-def _vm(
-    vm: VmCounters,
-    guest: Guest,
-    pairs: list[tuple[_VcpuTally, _VcpuTally]],
-    seconds: Optional[float],
-    see_hypercalls: bool,
-    see_timer_traps: bool,
-) -> VmModel:
-    hvc = [(now.hypercalls, before.hypercalls) for now, before in pairs]
-    timer = [(now.timer_traps, before.timer_traps) for now, before in pairs]
-    return VmModel(
-        vm,
-        guest,
-        tuple(pairs),
-        _flow(hvc, seconds) if see_hypercalls else None,
-        _flow(timer, seconds) if see_timer_traps else None,
-        seconds,
-    )
+def alarms(vms: Iterable[VmModel]) -> list[str]:
+    """What is wrong with what guests were given, in words."""
+    return [f"LPT of {vm.guest.vm}: {finding.text}" for vm in vms for finding in vm.findings]
 
 
 def not_visible(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
-    """What this run cannot see, each with the reason."""
-    things = (
-        ("hypercalls", HYPERCALL_PROBES),
-        ("timer traps", TIMER_TRAP_PROBES),
-        ("LPT", LPT_PROBES),
-    )
+    """What this run cannot see, each with the reason; things with the same reason are together."""
     reasons = {probe.name: probe for probe in snapshot.probes}
-    found = []
-    for thing, needed in things:
+    found: dict[str, list[str]] = {}
+    for thing, needed in NEEDS.items():
         lacking = [_lack(reasons.get(name), name) for name in needed]
-        found += [(thing, reason) for reason in lacking if reason][:1]
-    return tuple(found)
+        for reason in [reason for reason in lacking if reason][:1]:
+            found.setdefault(reason, []).append(thing)
+    return tuple((", ".join(things), reason) for reason, things in found.items())
 
 
 def shortages(losses: Mapping[str, int]) -> dict[str, str]:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from typing import Callable, Optional, Union
 
 from lpttrace.model import Flow, VmModel
-from lpttrace.model_lpt import lpt_state
 
 __all__ = ["SORT_KEYS", "arrange"]
 
@@ -23,15 +22,28 @@ def _mean(flow: Optional[Flow]) -> Optional[float]:
     return flow.mean_ns if flow else None
 
 
-_LPT_RANK = {"failed": 0, "published": 1, "off": 2, "unknown": 3, None: 4}
+def _p99(flow: Optional[Flow]) -> Optional[float]:
+    return flow.quantiles.p99 if flow and flow.quantiles else None
+
+
+def _traps_per_interrupt(vm: VmModel) -> Optional[float]:
+    timers = vm.time.all_timers
+    return timers.traps_per_interrupt if timers else None
+
+
+_LPT_WORDS = ("wrong", "failed", "refused", "published", "off", "unknown", None)
 
 SORT_KEYS: Mapping[str, Callable[[VmModel], Optional[_Sortable]]] = {
     "vm": lambda vm: -vm.guest.pid,
     "hypercalls": lambda vm: _rate(vm.hypercalls),
     "hypercall-mean": lambda vm: _mean(vm.hypercalls),
+    "hypercall-p99": lambda vm: _p99(vm.hypercalls),
     "timer-traps": lambda vm: _rate(vm.timer_traps),
     "timer-trap-mean": lambda vm: _mean(vm.timer_traps),
-    "lpt": lambda vm: -_LPT_RANK[lpt_state(vm.counters.lpt)],
+    "timer-trap-p99": lambda vm: _p99(vm.timer_traps),
+    "interrupts": lambda vm: vm.time.interrupts_per_second,
+    "traps-per-interrupt": _traps_per_interrupt,
+    "lpt": lambda vm: -_LPT_WORDS.index(vm.lpt_word),
     "vcpus": lambda vm: len(vm.pairs),
 }
 """What VMs can be sorted by; the greatest comes first."""
@@ -47,11 +59,12 @@ def arrange(
     wanted = _matcher(pattern)
     found = [vm for vm in vms if wanted(vm.guest.vm) or wanted(vm.guest.name)]
     found.sort(key=lambda vm: (vm.guest.pid, vm.counters.key.seen_ns))
-    key = SORT_KEYS[sort]
-    known = [vm for vm in found if key(vm) is not None]
-    known.sort(key=lambda vm: key(vm) or 0, reverse=not reverse)
+    by = SORT_KEYS[sort]
+    values = [(by(vm), vm) for vm in found]
+    known = [(value, vm) for value, vm in values if value is not None]
     # reverse=True keeps the order of equals, so the tie-break above holds.
-    return known + [vm for vm in found if key(vm) is None]
+    known.sort(key=lambda pair: pair[0], reverse=not reverse)
+    return [vm for _, vm in known] + [vm for value, vm in values if value is None]
 
 
 def _matcher(pattern: str) -> Callable[[str], bool]:

@@ -14,12 +14,18 @@ __all__ = ["Sampler", "retain"]
 
 
 def retain(last: Snapshot, now: Snapshot) -> Snapshot:
-    """now, and the VMs of last that are gone from it: their last counts, not alive."""
+    """now, and the VMs of last that are gone from it: their last counts, not alive, and events."""
     present = {vm.key for vm in now.vms}
     gone = tuple(replace(vm, alive=False) for vm in last.vms if vm.key not in present)
     keys = {vm.key for vm in gone}
     vcpus = tuple(vcpu for vcpu in last.vcpus if vcpu.vm in keys)
-    return replace(now, vms=now.vms + gone, vcpus=now.vcpus + vcpus)
+    events = dict.fromkeys((*(event for event in last.events if event.vm in keys), *now.events))
+    return replace(
+        now,
+        vms=now.vms + gone,
+        vcpus=now.vcpus + vcpus,
+        events=tuple(sorted(events, key=lambda event: event.ns)),
+    )
 
 
 class Sampler:

@@ -28,6 +28,27 @@ LPT_SYMBOL = "kvm_update_lpt_time"
 _LPT_PROGRAMS = ("on_lpt_update", "on_lpt_update_return")
 RUNNING_VCPU_SYMBOLS = ("kvm_running_vcpu", "__per_cpu_offset")
 
+# Macros of bpf/compat.h by the fact that each stands for; those of a group come together.
+_DEFINES: tuple[Mapping[str, str], ...] = (
+    {"KVM_VCPU_KVM": "kvm_vcpu.kvm", "KVM_VCPU_ID": "kvm_vcpu.vcpu_id"},
+    {"KVM_VCPU_X0": "kvm_vcpu.arch.ctxt"},
+    {
+        "KVM_VCPU_SYS_REGS": "kvm_vcpu.arch.ctxt.sys_regs",
+        "CNTP_CTL": "CNTP_CTL_EL0",
+        "CNTV_CTL": "CNTV_CTL_EL0",
+    },
+    {
+        "KVM_VCPU_TIMERS": "kvm_vcpu.arch.timer_cpu.timers",
+        "TIMER_SIZE": "arch_timer_context",
+        "TIMER_HRTIMER": "arch_timer_context.hrtimer",
+        "HRTIMER_EXPIRES": "hrtimer._softexpires",
+    },
+    {"TIMER_VCPU": "arch_timer_context.vcpu"},
+    {"TIMER_ID": "arch_timer_context.timer_id"},
+    {"KVM_VCPU_LAST_STEAL": "kvm_vcpu.arch.steal.last_steal"},
+    {"FILE_PRIVATE_DATA": "file.private_data"},
+)
+
 
 @dataclass(frozen=True)
 class ProbeSpec:
@@ -73,11 +94,74 @@ PROBES = (
         "a VM is taken to live as long as its process",
     ),
     ProbeSpec(
+        "kvm_vcpu_wakeup",
+        "raw_tracepoint",
+        "kvm_vcpu_wakeup",
+        "on_vcpu_wakeup",
+        "a wait that KVM polls through counts as service time",
+    ),
+    ProbeSpec(
+        "kvm_timer_hrtimer_expire",
+        "raw_tracepoint",
+        "kvm_timer_hrtimer_expire",
+        "on_timer_expire",
+        "timer interrupts that another CPU raises (nohz_full) are not shown",
+    ),
+    ProbeSpec(
+        "kvm_timer_update_irq",
+        "raw_tracepoint",
+        "kvm_timer_update_irq",
+        "on_timer_update_irq",
+        "timer interrupts are not shown",
+    ),
+    ProbeSpec(
+        "kvm_update_stolen_time_return",
+        "kretprobe",
+        "kvm_update_stolen_time",
+        "on_stolen_time_return",
+        "stolen time is not shown",
+    ),
+    ProbeSpec(
+        "kvm_update_stolen_time",
+        "kprobe",
+        "kvm_update_stolen_time",
+        "on_stolen_time",
+        "stolen time is not shown",
+    ),
+    ProbeSpec(
+        "kvm_arch_vm_ioctl_return",
+        "kretprobe",
+        "kvm_arch_vm_ioctl",
+        "on_vm_ioctl_return",
+        "calls about VM attributes are not shown",
+    ),
+    ProbeSpec(
+        "kvm_arch_vm_ioctl",
+        "kprobe",
+        "kvm_arch_vm_ioctl",
+        "on_vm_ioctl",
+        "calls about VM attributes are not shown",
+    ),
+    ProbeSpec(
         "kvm_write_guest",
         "kprobe",
         "kvm_write_guest",
         "on_write_guest",
         "LPT updates are not shown",
+    ),
+    ProbeSpec(
+        "kvm_read_guest_return",
+        "kretprobe",
+        "kvm_read_guest",
+        "on_read_guest_return",
+        "what the host before had published to a guest is not shown",
+    ),
+    ProbeSpec(
+        "kvm_read_guest",
+        "kprobe",
+        "kvm_read_guest",
+        "on_read_guest",
+        "what the host before had published to a guest is not shown",
     ),
     ProbeSpec(
         "kvm_update_lpt_time_return",
@@ -144,11 +228,11 @@ def check_host(facts: HostFacts) -> None:
 
 def make_plan(facts: HostFacts, max_vcpus: int, lpt_symbol: str = LPT_SYMBOL) -> Plan:
     """What to attach on a host that passed check_host; max_vcpus sizes the maps."""
-    defines = {
-        "MAX_VCPUS": max_vcpus,
-        "KVM_VCPU_KVM": facts.offsets["kvm_vcpu.kvm"],
-        "KVM_VCPU_ID": facts.offsets["kvm_vcpu.vcpu_id"],
-    }
+    numbers = facts.offsets
+    defines = {"MAX_VCPUS": max_vcpus}
+    for group in _DEFINES:
+        if all(name in numbers for name in group.values()):
+            defines.update({macro: numbers[name] for macro, name in group.items()})
     running, per_cpu = (facts.symbols.get(name, 0) for name in RUNNING_VCPU_SYMBOLS)
     if running and per_cpu:
         defines.update(KVM_RUNNING_VCPU=running, PER_CPU_OFFSET=per_cpu)

@@ -5,37 +5,30 @@ from __future__ import annotations
 
 import errno
 import unicodedata
+from functools import lru_cache
 from typing import Optional
 
-from lpttrace.catalog import (
-    HYPERCALL_SERVICE,
-    HYPERCALLS,
-    LPT_UPDATES,
-    TIMER_TRAP_SERVICE,
-    TIMER_TRAPS,
-)
 from lpttrace.model import Flow, Model, VmModel
-from lpttrace.model_lpt import lpt_state, scale_errors
-from lpttrace.snapshot import Account, LptStructure, LptUpdates
+from lpttrace.quantiles import Quantiles
+from lpttrace.snapshot import Account
 
 __all__ = [
-    "FLOW_COLUMNS",
-    "LPT_COLUMN",
     "NONE_YET",
     "NOT_VISIBLE",
+    "QUANTILE_COLUMNS",
     "count",
     "duration",
     "errno_name",
     "fit",
-    "flow_cells",
     "frequency",
     "losses_line",
-    "lpt_cell",
-    "lpt_line",
     "mean",
     "printable",
     "probes_line",
+    "quantile_cells",
+    "quantiles_text",
     "rate",
+    "share",
     "share_lines",
     "vm_name",
     "vm_title",
@@ -48,25 +41,23 @@ NOT_VISIBLE = "n/a"
 NONE_YET = "-"
 """The number could be known, but nothing happened that it could be computed from."""
 
-FLOW_COLUMNS = (
-    HYPERCALLS.column,
-    HYPERCALL_SERVICE.column,
-    TIMER_TRAPS.column,
-    TIMER_TRAP_SERVICE.column,
-)
-LPT_COLUMN = LPT_UPDATES.column
+_QUANTILES = ("p50", "p90", "p99", "max")
+QUANTILE_COLUMNS = tuple(name.upper() for name in _QUANTILES)
 
 _MAX_NAME = 256
 
-# Fixed point can do better; a clock that drifts by this is off by 30 µs after a year.
-_FIXED_POINT_ERROR = 1e-12
+# All before it take one column.
+_FIRST_COMBINING = "\u0300"
 
 
 def width(text: str) -> int:
     """Terminal columns the text takes."""
-    return sum(_char_width(char) for char in text) if not text.isascii() else len(text)
+    if text.isascii() or max(text) < _FIRST_COMBINING:
+        return len(text)
+    return sum(map(_char_width, text))
 
 
+@lru_cache(maxsize=4096)
 def _char_width(char: str) -> int:
     if unicodedata.combining(char):
         return 0
@@ -139,18 +130,6 @@ def mean(account: Account) -> str:
     return duration(account.ns / account.count if account.count else None)
 
 
-def flow_cells(flow: Optional[Flow]) -> tuple[str, str]:
-    """Rate and mean service time of the interval."""
-    if flow is None:
-        return NOT_VISIBLE, NOT_VISIBLE
-    return rate(flow.per_second), duration(flow.mean_ns)
-
-
-def lpt_cell(lpt: Optional[LptUpdates]) -> str:
-    """The LPT state in one word of at most nine columns."""
-    return lpt_state(lpt) or NOT_VISIBLE
-
-
 def errno_name(number: int) -> str:
     """EINVAL for 22; the number where it has no name."""
     return errno.errorcode.get(number, str(number))
@@ -166,33 +145,21 @@ def frequency(hertz: int) -> str:
     return f"{hertz} Hz"
 
 
-def lpt_line(lpt: Optional[LptUpdates]) -> str:
-    """What is known of a VM's LPT, in one line."""
-    state = lpt_state(lpt)
-    if lpt is None or state is None:
-        return NOT_VISIBLE
-    words = {
-        "off": "off for this VM",
-        "unknown": "unknown: no update seen, the VM ran before lpttrace was attached",
-    }
-    parts = [words[state]] if state in words else []
-    if lpt.structure is not None:
-        s = lpt.structure
-        parts.append(f"native {frequency(s.native_freq)}, PV {frequency(s.pv_freq)}")
-        parts.append(f"sequence {s.sequence_number}")
-        parts.append(_scale_error(s))
-    parts += [f"{account.count} {name} ({mean(account)})" for name, account in lpt.results.items()]
-    if lpt.last_error:
-        parts.append(f"last error {errno_name(lpt.last_error)}")
-    return ", ".join(parts)
+def share(value: Optional[float]) -> str:
+    """A share as a percentage: 0 %, 0.12 %, 12.5 %."""
+    return NONE_YET if value is None else f"{rate(value * 100)} %"
 
 
-def _scale_error(structure: LptStructure) -> str:
-    errors = scale_errors(structure).values()
-    if not errors:
-        return "a frequency is zero"
-    worst = float(max(abs(error) for error in errors))
-    return f"scale off by {worst:.1e}" if worst > _FIXED_POINT_ERROR else "scale right"
+def quantile_cells(quantiles: Optional[Quantiles]) -> tuple[str, ...]:
+    """One string for each of p50, p90, p99 and max."""
+    if quantiles is None:
+        return (NONE_YET,) * len(QUANTILE_COLUMNS)
+    return tuple(map(duration, (quantiles.p50, quantiles.p90, quantiles.p99, quantiles.max)))
+
+
+def quantiles_text(quantiles: Quantiles) -> str:
+    """p50 1.20 µs, p90 1.31 µs, p99 2.25 µs, max 4.10 µs."""
+    return ", ".join(map(" ".join, zip(_QUANTILES, quantile_cells(quantiles))))
 
 
 def share_lines(flow: Flow) -> tuple[str, str]:

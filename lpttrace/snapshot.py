@@ -7,20 +7,28 @@ path. Nothing here computes a rate.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Optional, Protocol
+from typing import NamedTuple, Optional, Protocol
 
-from lpttrace.abi import TrapClass
+from lpttrace.abi import BUCKETS, TrapClass
 
 __all__ = [
     "Account",
+    "Answers",
+    "Calls",
+    "Event",
+    "Histogram",
+    "Interrupts",
     "LptStructure",
     "LptUpdates",
     "Probe",
     "Snapshot",
     "Source",
+    "Stolen",
     "Trap",
     "VcpuCounters",
     "VmCounters",
@@ -34,6 +42,47 @@ class Account:
 
     count: int = 0
     ns: int = 0
+
+
+class Histogram(NamedTuple):
+    """Counts of nanoseconds in the buckets of abi.BUCKET_BOUNDS.
+
+    lanes has a count in every 64 bits: from the lowest on, those of the even buckets, then those of
+    the odd ones, which is how they come out of pairs of 32 bits. So histograms are taken over,
+    added and subtracted with a few operations each; a lane is never negative and never overflows.
+    """
+
+    lanes: int = 0
+
+    @classmethod
+    def of(cls, counts: Sequence[int]) -> Histogram:
+        """From a count for each bucket, in order."""
+        lanes = array("Q", (*counts[::2], *counts[1::2]))
+        if sys.byteorder != "little":
+            lanes.byteswap()
+        return cls(int.from_bytes(lanes.tobytes(), "little"))
+
+    def counts(self) -> list[int]:
+        """The count of each bucket, in order."""
+        lanes = array("Q", self.lanes.to_bytes(8 * BUCKETS, "little"))
+        if sys.byteorder != "little":
+            lanes.byteswap()
+        counts = [0] * BUCKETS
+        counts[::2], counts[1::2] = lanes[: BUCKETS // 2], lanes[BUCKETS // 2 :]
+        return counts
+
+    def total(self) -> int:
+        """How many were counted."""
+        # 2^64 is 1 modulo this, so what remains is the sum of the lanes.
+        return self.lanes % ((1 << 64) - 1)
+
+    def plus(self, other: Histogram) -> Histogram:
+        """Both together."""
+        return Histogram(self.lanes + other.lanes)
+
+    def since(self, before: Histogram) -> Histogram:
+        """What came after an earlier state of the same histogram."""
+        return Histogram(self.lanes - before.lanes)
 
 
 @dataclass(frozen=True, order=True)
@@ -52,13 +101,15 @@ class Trap:
     """The traps of one class on one vCPU since the vCPU was first seen.
 
     served ran in the kernel on a CPU from kvm_exit to kvm_entry; scheduled_out lost the CPU on the
-    way; userspace needed the VMM. pending is 1 while one more is being served.
+    way; userspace needed the VMM. pending is 1 while one more is being served. service has the
+    times of those served.
     """
 
     served: Account = Account()
     scheduled_out: Account = Account()
     userspace: Account = Account()
     pending: int = 0
+    service: Histogram = Histogram()
 
     @property
     def count(self) -> int:
@@ -67,8 +118,44 @@ class Trap:
 
 
 @dataclass(frozen=True)
+class Interrupts:
+    """Interrupts of one timer of a vCPU that were made pending for the guest.
+
+    overdue are those of an emulated timer whose deadline had passed when the guest set it.
+    """
+
+    delivered: int = 0
+    overdue: int = 0
+
+
+@dataclass(frozen=True)
+class Stolen:
+    """Updates of a vCPU's stolen time, and the nanoseconds that they told the guest of."""
+
+    updates: Account = Account()
+    stolen_ns: int = 0
+
+
+@dataclass(frozen=True)
+class Answers:
+    """How often a guest asked one question about pvtime, was refused, and was told last.
+
+    last is x0 as the guest got it, signed: an address, or 0, or negative for a refusal.
+    """
+
+    asked: int
+    refused: int
+    last: int
+
+
+@dataclass(frozen=True)
 class VcpuCounters:
-    """One vCPU. traps has only classes that occurred; last_unknown is a function id or None."""
+    """One vCPU. What did not occur is absent from the mappings.
+
+    traps is by class; interrupts by name of abi.TIMERS; answers by name of abi.QUESTIONS.
+    lateness is of emulated timers, from deadline to the entry that delivers; late has its times.
+    stolen is None if no update was made. last_unknown is a function id or None.
+    """
 
     vm: VmKey
     vcpu: int
@@ -76,6 +163,11 @@ class VcpuCounters:
     traps: Mapping[TrapClass, Trap]
     unpaired: int = 0
     last_unknown: Optional[int] = None
+    interrupts: Mapping[str, Interrupts] = field(default_factory=dict)
+    lateness: Account = Account()
+    late: Histogram = Histogram()
+    stolen: Optional[Stolen] = None
+    answers: Mapping[str, Answers] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,7 +191,8 @@ class LptUpdates:
 
     results maps "published", "einval", "efault" or "error" to its account; results that did not
     occur are absent. last_error is the errno of the last failure, 0 for none. nothing counts calls
-    that had nothing to do: LPT off, or another vCPU had done it.
+    that had nothing to do: LPT off, or another vCPU had done it. previous is what the guest's
+    memory had before: None for a VM that has not run elsewhere, or where that cannot be seen.
     """
 
     results: Mapping[str, Account] = field(default_factory=dict)
@@ -107,16 +200,49 @@ class LptUpdates:
     last_error: int = 0
     structure: Optional[LptStructure] = None
     published_ns: int = 0
+    previous: Optional[LptStructure] = None
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Calls of one kind about VM attributes."""
+
+    done: int = 0
+    failed: int = 0
 
 
 @dataclass(frozen=True)
 class VmCounters:
-    """One VM. lpt is None where LPT updates cannot be seen, which is not the same as none made."""
+    """One VM. lpt is None where LPT updates cannot be seen, which is not the same as none made.
+
+    calls is by name of abi.CALLS; None where they cannot be seen.
+    """
 
     key: VmKey
     tgid: int
     alive: bool
     lpt: Optional[LptUpdates]
+    calls: Optional[Mapping[str, Calls]] = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something rare, at ns (CLOCK_MONOTONIC). kind is of abi.EVENT_KINDS; error an errno or 0.
+
+    group, attribute and value are of a call about a VM attribute, value as the first 8 bytes at
+    its address. old_hz and new_hz are the native frequencies of an LPT update: before (0: the VM
+    had not run elsewhere) and published (0: nothing was).
+    """
+
+    ns: int
+    vm: VmKey
+    kind: str
+    error: int
+    group: int = 0
+    attribute: int = 0
+    value: Optional[int] = None
+    old_hz: int = 0
+    new_hz: int = 0
 
 
 @dataclass(frozen=True)
@@ -133,7 +259,8 @@ class Snapshot:
     """Everything counted, at a moment between start_ns and end_ns (CLOCK_MONOTONIC).
 
     probes says what the absence of a number means. losses maps the names of struct lpt_losses, and
-    "torn" (vCPUs read at the second best), to counts.
+    "torn" (vCPUs read at the second best), to counts. events are the last ones, oldest first.
+    counter_hz is this host's counter frequency, None if unknown.
     """
 
     start_ns: int
@@ -142,6 +269,8 @@ class Snapshot:
     vcpus: tuple[VcpuCounters, ...]
     probes: tuple[Probe, ...]
     losses: Mapping[str, int]
+    events: tuple[Event, ...] = ()
+    counter_hz: Optional[int] = None
 
     def attached(self, name: str) -> bool:
         """Whether the probe of that name is attached."""

@@ -1,54 +1,145 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Made-up counters that grow evenly: to try the screen, and to measure what the tool costs."""
+"""Made-up counters that grow evenly: to try the screen, and to measure what the tool costs.
+
+Hosts are nVHE with LPT: guests use the physical timer, which traps, and ask for pvtime.
+"""
 
 from __future__ import annotations
 
 import re
 import time
+from bisect import bisect_left
 from collections.abc import Mapping
+from functools import cache
+from itertools import count
 from types import TracebackType
-from typing import Callable, Optional
+from typing import Callable, NamedTuple, Optional
 
-from lpttrace.abi import CLASSES, TrapClass
-from lpttrace.catalog import HYPERCALL_PROBES, LOSSES, LPT_PROBES, TIMER_TRAP_PROBES
+from lpttrace import catalog
+from lpttrace.abi import BUCKET_BOUNDS, BUCKETS, TrapClass
 from lpttrace.errors import UsageError
 from lpttrace.model import Guest
 from lpttrace.snapshot import (
     Account,
-    LptStructure,
-    LptUpdates,
+    Histogram,
+    Interrupts,
     Probe,
     Snapshot,
+    Stolen,
     Trap,
     VcpuCounters,
-    VmCounters,
     VmKey,
 )
+from lpttrace.synthetic_vm import HZ, answers, events, has_stolen_time, vm_counters
 
 __all__ = ["SyntheticSource", "identify", "parse_size"]
 
+_SECOND = 10**9
 _FIRST_PID = 1001
+_FIRST_TID = 1_001_001
 _MOST_VCPUS = 100_000
+_MOST_EVENTS = 256
 
-# Traps a second and nanoseconds each, on vCPU 0 of VM 0; others have a little more.
+# Events a second of a vCPU that is neither busy nor idle, and how late interrupts are.
+_INTERRUPTS = 250
+_LATENESS_NS = 21_000
+_STEALS = 20
+
+# The same of traps, and nanoseconds each. What serves and sets a timer is 5.5 traps.
 _LOAD = {
-    TrapClass("hypercall", "psci_version", ""): (2, 900),
-    TrapClass("hypercall", "smccc_arch_features", ""): (1, 850),
-    TrapClass("hypercall", "pv_time_features", ""): (3, 1_100),
+    TrapClass("timer", "cntpct_el0", "read"): (_INTERRUPTS // 2, 1_900),
+    TrapClass("timer", "cntp_ctl_el0", "read"): (2 * _INTERRUPTS, 2_100),
+    TrapClass("timer", "cntp_ctl_el0", "write"): (2 * _INTERRUPTS, 2_400),
+    TrapClass("timer", "cntp_cval_el0", "write"): (_INTERRUPTS, 2_700),
     TrapClass("hypercall", "vendor_hyp_kvm_ptp", ""): (40, 1_500),
-    TrapClass("timer", "cntp_ctl_el0", "read"): (250, 2_100),
-    TrapClass("timer", "cntp_ctl_el0", "write"): (500, 2_600),
-    TrapClass("timer", "cntp_cval_el0", "write"): (250, 2_700),
-    TrapClass("timer", "cntp_tval_el0", "write"): (5, 2_650),
+    TrapClass("hypercall", "trng_rnd64", ""): (2, 3_300),
 }
-assert set(_LOAD) <= set(CLASSES)
 
-_STRUCTURE = LptStructure(0, 0, 2, 25_000_000, 100_000_000, 1 << 63, 1 << 61, 61, 63)
-_EVENTUALLY = {
-    "published": LptUpdates({"published": Account(1, 12_345)}, 1, 0, _STRUCTURE, 0),
-    "off": LptUpdates({}, 1),
-    "failed": LptUpdates({"einval": Account(1, 1_890)}, 0, 22),
-}
+# Of what takes ns, so many of 20 take so many percent of it.
+_SPREAD = ((7, 100), (2, 125), (6, 90), (1, 200), (3, 125), (1, 600))
+
+
+class _Times(NamedTuple):
+    """Lanes of a histogram and ns, of the first 0, 1, ... 20 of a spread."""
+
+    lanes: tuple[int, ...]
+    ns: tuple[int, ...]
+
+    def of(self, number: int) -> tuple[int, int]:
+        """The same of so many."""
+        whole, rest = divmod(number, len(self.ns) - 1)
+        return (
+            whole * self.lanes[-1] + self.lanes[rest],
+            whole * self.ns[-1] + self.ns[rest],
+        )
+
+
+@cache
+def _times(ns: int) -> _Times:
+    lanes, sums, counts = [0], [0], [0] * BUCKETS
+    for times, percent in _SPREAD:
+        for _ in range(times):
+            value = ns * percent // 100
+            counts[bisect_left(BUCKET_BOUNDS, value)] += 1
+            lanes.append(Histogram.of(counts).lanes)
+            sums.append(sums[-1] + value)
+    return _Times(tuple(lanes), tuple(sums))
+
+
+def _trap(made: int, ns: int) -> Trap:
+    # One of a thousand loses the CPU on the way.
+    out = made // 1000
+    lanes, sum_ns = _times(ns).of(made - out)
+    served = Account(made - out, sum_ns)
+    return Trap(served, Account(out, out * 40 * ns), service=Histogram(lanes))
+
+
+def _boot(function: str, made: int) -> tuple[TrapClass, Trap]:
+    return TrapClass("hypercall", function, ""), _trap(made, 1_100)
+
+
+# What the kernel of a guest asks when it boots: every vCPU, and the first.
+_BOOT = dict([_boot("pv_time_features", 1), _boot("pv_time_st", 1)])
+_FIRST_BOOT = dict(
+    [
+        *(_boot("smccc_version", 1), _boot("smccc_arch_features", 4), _boot("psci_version", 1)),
+        *(_boot("pv_time_features", 2), _boot("pv_time_st", 1), _boot("pv_time_lpt", 1)),
+    ]
+)
+
+
+class _Vcpu:
+    """One vCPU of the VM. No two are alike: it has between half and 1.5 of the load."""
+
+    def __init__(self, vm: VmKey, number: int, tid: int) -> None:
+        self._name = vm, number, tid
+        self._load = 512 + (vm.index * 389 + number * 149) % 1024
+        self._boot = _BOOT if number else _FIRST_BOOT
+        self._steals = _STEALS if has_stolen_time(vm) else 0
+        self._answers = answers(vm, number)
+
+    def counters(self, elapsed_ns: int) -> VcpuCounters:
+        """After so long."""
+        time_ns = self._load * elapsed_ns >> 10
+        traps = dict(self._boot)
+        for cls, (per_second, ns) in _LOAD.items():
+            traps[cls] = _trap(per_second * time_ns // _SECOND, ns)
+        delivered = _INTERRUPTS * time_ns // _SECOND
+        overdue = delivered // 50
+        lanes, late_ns = _times(_LATENESS_NS).of(delivered - overdue)
+        return VcpuCounters(
+            *self._name,
+            traps,
+            interrupts={"physical": Interrupts(delivered, overdue)},
+            lateness=Account(delivered - overdue, late_ns),
+            late=Histogram(lanes),
+            stolen=_stolen(self._steals * time_ns // _SECOND) if self._steals else None,
+            answers=self._answers,
+        )
+
+
+def _stolen(updates: int) -> Stolen:
+    return Stolen(Account(updates, updates * 700), updates * 150_000)
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -76,9 +167,13 @@ class SyntheticSource:
     warnings: tuple[str, ...] = ()
 
     def __init__(self, vms: int, vcpus: int, clock: Callable[[], int] = time.monotonic_ns) -> None:
-        self._shape = (vms, vcpus)
         self._clock = clock
         self._begin = clock()
+        keys = [VmKey(index, self._begin + index) for index in range(vms)]
+        self._vms = tuple(vm_counters(key, _FIRST_PID + key.index) for key in keys)
+        tids = count(_FIRST_TID)
+        self._vcpus = [_Vcpu(key, number, next(tids)) for key in keys for number in range(vcpus)]
+        self._events = tuple(event for key in keys for event in events(key))[-_MOST_EVENTS:]
 
     def __enter__(self) -> SyntheticSource:
         return self
@@ -95,37 +190,20 @@ class SyntheticSource:
         """The counters of now."""
         start = self._clock()
         elapsed = start - self._begin
-        vms, vcpus = self._shape
-        keys = [VmKey(index, self._begin + index) for index in range(vms)]
         return Snapshot(
             start,
             self._clock(),
-            tuple(VmCounters(key, _FIRST_PID + key.index, True, _lpt(key)) for key in keys),
-            tuple(_vcpu(key, n, vcpus, elapsed) for key in keys for n in range(vcpus)),
-            tuple(Probe(name, True) for name in _PROBES),
-            dict.fromkeys(LOSSES, 0),
+            self._vms,
+            tuple([vcpu.counters(elapsed) for vcpu in self._vcpus]),
+            _PROBES,
+            _NO_LOSSES,
+            self._events,
+            HZ,
         )
 
 
-_PROBES = tuple(dict.fromkeys(HYPERCALL_PROBES + TIMER_TRAP_PROBES + LPT_PROBES))
-
-
-def _lpt(key: VmKey) -> LptUpdates:
-    state = ("published", "off", "published", "failed")[key.index % 4]
-    return _EVENTUALLY[state]
-
-
-def _vcpu(key: VmKey, number: int, vcpus: int, elapsed_ns: int) -> VcpuCounters:
-    weight = 4 + (key.index * 7 + number * 3) % 9
-    traps = {
-        cls: _trap(per_second * weight * elapsed_ns // 4_000_000_000, ns + 10 * weight)
-        for cls, (per_second, ns) in _LOAD.items()
-    }
-    tid = _FIRST_PID + 1_000_000 + key.index * vcpus + number
-    return VcpuCounters(key, number, tid, traps)
-
-
-def _trap(count: int, mean_ns: int) -> Trap:
-    out = count // 1000
-    served = Account(count - out, (count - out) * mean_ns)
-    return Trap(served, Account(out, out * 40 * mean_ns)) if out else Trap(served)
+_PROBES = tuple(
+    Probe(name, True)
+    for name in dict.fromkeys(probe for metric in catalog.METRICS for probe in metric.probes)
+)
+_NO_LOSSES = dict.fromkeys(catalog.LOSSES, 0)

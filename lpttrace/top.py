@@ -4,33 +4,38 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import socket
 import sys
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Callable, Optional, Union
 
 from rich.text import Text
-from textual import on
+from textual import events, on
 from textual.app import App, ComposeResult
 from textual.binding import Binding
 from textual.message import Message
 from textual.widgets import Footer, Input, Static
 
-from lpttrace.model import Guest, Model, not_visible, shortages
+from lpttrace.model import Guest, Model, alarms, not_visible, shortages
 from lpttrace.model_order import arrange
 from lpttrace.render import losses_line, printable, probes_line
+from lpttrace.render_event import event_table
+from lpttrace.render_lpt import ALARM
 from lpttrace.snapshot import Snapshot, VmKey
 from lpttrace.top_feed import Command, Feed, WarningSource
-from lpttrace.top_rows import COLUMNS, detail, rows
+from lpttrace.top_rows import detail, rows
 from lpttrace.top_screens import HELP, Page, sight
-from lpttrace.top_table import Line, TableHead, VmTable
+from lpttrace.top_table import Line, TableHead, VmTable, sorts
 
 __all__ = ["TopApp", "View", "run"]
 
+_DETAIL_LEAST, _DETAIL_MOST = 3, 12
+_MOST_ALARMS = 2
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_SORTS = tuple(column.sort for column in COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class _Frame(Message):
     def __init__(self, model: Model, command_status: Optional[int]) -> None:
         super().__init__()
         self.model = model
+        self.moment = datetime.now(timezone.utc)
         self.command_status = command_status
 
 
@@ -83,9 +89,10 @@ class TopApp(App[Union[int, BaseException]]):
         Binding("less_than_sign", "sort(-1)", "Sort", show=False),
         Binding("greater_than_sign", "sort(1)", "Sort", key_display="< >"),
         Binding("r", "reverse", "Reverse"),
-        Binding("e", "expand(True)", "Open all", show=False),
+        Binding("o", "expand(True)", "Open all", show=False),
         Binding("c", "expand(False)", "Close all", show=False),
         Binding("p", "pause", "Pause"),
+        Binding("e", "events", "Events"),
         Binding("i", "sight", "Probes"),
         Binding("q", "leave", "Quit"),
         Binding("escape", "clear", "All VMs", show=False),
@@ -104,6 +111,8 @@ class TopApp(App[Union[int, BaseException]]):
         self._host = socket.gethostname()
         self._paused = False
         self._noted: Optional[str] = None
+        self._moment = datetime.now(timezone.utc)
+        self._page: Optional[tuple[Page, Callable[[Model], str]]] = None
 
     def compose(self) -> ComposeResult:
         """Head, notes, table, the selected row in detail, filter, keys."""
@@ -114,6 +123,11 @@ class TopApp(App[Union[int, BaseException]]):
         yield Line(id="detail")
         yield Input(self._pattern, placeholder="part of a VM's label or name", id="filter")
         yield Footer()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """A third of the screen, of which there is more to tell where there is more room."""
+        rows = max(_DETAIL_LEAST, min(event.size.height // 3, _DETAIL_MOST))
+        self.query_one("#detail", Line).styles.height = rows
 
     def on_mount(self) -> None:
         """The first screen comes before anything is attached."""
@@ -140,17 +154,21 @@ class TopApp(App[Union[int, BaseException]]):
 
     @on(_Frame)
     def _on_frame(self, message: _Frame) -> None:
-        self._latest, self._command_status = message.model, message.command_status
+        self._latest, self._moment = message.model, message.moment
+        self._command_status = message.command_status
         if not self._paused:
             self._model = message.model
         self._draw()
+        if self._page is not None and self._page[0].is_current:
+            page, text = self._page
+            page.show(text(message.model))
 
     @on(_Failed)
     def _on_failed(self, message: _Failed) -> None:
         self.exit(message.error)
 
     def _draw(self) -> None:
-        self.query_one("#head", Line).show(self._head())
+        self.query_one("#head", Line).show((self._head(),))
         model = self._model
         if model is None:
             self._note("attaching…")
@@ -165,7 +183,10 @@ class TopApp(App[Union[int, BaseException]]):
         if text != self._noted:
             notes = self.query_one("#notes", Static)
             notes.display = bool(text)
-            notes.update(Text(text))
+            alarming = re.compile(rf"^{ALARM}: .*$", re.MULTILINE)
+            shown = Text(text)
+            shown.highlight_regex(alarming, "bold red")
+            notes.update(shown)
             self._noted = text
 
     def _draw_detail(self) -> None:
@@ -173,7 +194,7 @@ class TopApp(App[Union[int, BaseException]]):
         lines = detail(row) if row is not None else ("no VM is running",)
         if row is None and self._pattern:
             lines = (f"no VM has {printable(self._pattern)!r} in its label or name",)
-        self.query_one("#detail", Line).show("\n".join(lines))
+        self.query_one("#detail", Line).show(lines)
 
     def _head(self) -> str:
         parts = [f"lpttrace {self._host}"]
@@ -188,12 +209,14 @@ class TopApp(App[Union[int, BaseException]]):
         return "  ".join(parts)
 
     def _notes(self, model: Model) -> list[str]:
-        notes = [f"{what} n/a: {printable(why)}" for what, why in not_visible(model.snapshot)]
+        # The most important first: there is room for a few only.
+        notes = _alarm_notes(alarms(model.vms))
         notes += shortages(model.snapshot.losses).values()
         if self._pattern and not self.query_one("#filter").has_class("open"):
             notes.append(f"only VMs with {printable(self._pattern)!r}; Esc shows all")
         if self._command_status is not None:
             notes.append(f"the command has ended with status {self._command_status}")
+        notes += [f"{what} n/a: {printable(why)}" for what, why in not_visible(model.snapshot)]
         return notes
 
     @on(VmTable.Opened)
@@ -230,8 +253,9 @@ class TopApp(App[Union[int, BaseException]]):
 
     def action_sort(self, step: int) -> None:
         """Sort by the column beside."""
-        here = _SORTS.index(self._sort) if self._sort in _SORTS else 0
-        self._order(_SORTS[(here + step) % len(_SORTS)], False)
+        shown = sorts(self.size.width)
+        here = shown.index(self._sort) if self._sort in shown else 0
+        self._order(shown[(here + step) % len(shown)], False)
 
     def action_reverse(self) -> None:
         """Turn the order round."""
@@ -267,12 +291,32 @@ class TopApp(App[Union[int, BaseException]]):
 
     def action_sight(self) -> None:
         """Probes, losses and warnings."""
+        self._open(lambda model: sight(model, self.warnings))
+
+    def action_events(self) -> None:
+        """LPT updates and calls about attributes of the VMs shown."""
+        self._open(self._events)
+
+    def _events(self, model: Model) -> str:
+        shown = arrange(model.vms, self._sort, self._pattern, self._reverse)
+        return event_table(model, shown, self._moment)
+
+    def _open(self, text: Callable[[Model], str]) -> None:
+        # As long as it is open, the page follows the frames.
         if self._latest is not None:
-            self.push_screen(Page(sight(self._latest, self.warnings)))
+            page = Page(text(self._latest))
+            self._page = page, text
+            self.push_screen(page)
 
     def action_leave(self) -> None:
         """Quit."""
         self.exit(0)
+
+
+def _alarm_notes(found: list[str]) -> list[str]:
+    notes = [f"{ALARM}: {alarm}" for alarm in found[:_MOST_ALARMS]]
+    more = len(found) - len(notes)
+    return notes + ([f"{ALARM}: {more} more; sort by LPT to see whose"] if more else [])
 
 
 def run(

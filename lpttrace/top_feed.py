@@ -15,7 +15,8 @@ from lpttrace.snapshot import Snapshot, Source, VmKey
 
 __all__ = ["Command", "Feed", "Listener", "WarningSource"]
 
-_ALLOCATIONS_BETWEEN_COLLECTIONS = 50_000
+# More than the objects of a few frames with 512 vCPUs.
+_ALLOCATIONS_BETWEEN_COLLECTIONS = 200_000
 
 
 class WarningSource(Source, Protocol):

@@ -3,41 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Optional, Union
 
-from lpttrace.model import ClassFlow, Flow, VcpuModel, VmModel
-from lpttrace.render import (
-    FLOW_COLUMNS,
-    LPT_COLUMN,
-    flow_cells,
-    lpt_cell,
-    lpt_line,
-    share_lines,
-    vm_title,
-)
+from lpttrace.model import ClassFlow, VcpuModel, VmModel, alarms
+from lpttrace.render import share_lines, vm_title
+from lpttrace.render_columns import Column
+from lpttrace.render_lpt import ALARM, answers_line, lpt_cell, lpt_lines
+from lpttrace.render_time import flow_line, service_lines, time_lines
 
-__all__ = ["COLUMNS", "ClassRow", "Column", "Row", "VcpuRow", "VmRow", "detail", "rows"]
-
-
-@dataclass(frozen=True)
-class Column:
-    """sort is the key of model_order.SORT_KEYS; width 0 takes what is left."""
-
-    title: str
-    sort: str
-    width: int
-
-
-COLUMNS = (
-    Column("VM / vCPU / class", "vm", 0),
-    Column(FLOW_COLUMNS[0], "hypercalls", 7),
-    Column(FLOW_COLUMNS[1], "hypercall-mean", 9),
-    Column(FLOW_COLUMNS[2], "timer-traps", 8),
-    Column(FLOW_COLUMNS[3], "timer-trap-mean", 9),
-    Column(LPT_COLUMN, "lpt", 9),
-)
+__all__ = ["ClassRow", "Row", "VcpuRow", "VmRow", "detail", "rows"]
 
 
 @dataclass(frozen=True)
@@ -51,14 +27,10 @@ class VmRow:
     def key(self) -> Hashable:
         return self.vm.counters.key
 
-    def cells(self) -> tuple[str, ...]:
-        """One string a column."""
-        flows = (*flow_cells(self.vm.hypercalls), *flow_cells(self.vm.timer_traps))
-        return (
-            _branch(0, self.expanded) + vm_title(self.vm),
-            *flows,
-            lpt_cell(self.vm.counters.lpt),
-        )
+    def cells(self, columns: Sequence[Column]) -> tuple[str, ...]:
+        """The title, one string a column, and LPT."""
+        title = _branch(0, self.expanded) + vm_title(self.vm)
+        return (title, *(column.cell(self.vm) for column in columns), lpt_cell(self.vm))
 
 
 @dataclass(frozen=True)
@@ -73,10 +45,10 @@ class VcpuRow:
     def key(self) -> Hashable:
         return (self.vm.counters.key, self.vcpu.counters.vcpu)
 
-    def cells(self) -> tuple[str, ...]:
-        """One string a column."""
-        flows = (*flow_cells(self.vcpu.hypercalls), *flow_cells(self.vcpu.timer_traps))
-        return (_branch(1, self.expanded) + f"vCPU {self.vcpu.counters.vcpu}", *flows, "")
+    def cells(self, columns: Sequence[Column]) -> tuple[str, ...]:
+        """The title, one string a column, and no LPT, which is the VM's."""
+        title = _branch(1, self.expanded) + f"vCPU {self.vcpu.counters.vcpu}"
+        return (title, *(column.cell(self.vcpu) for column in columns), "")
 
 
 @dataclass(frozen=True)
@@ -91,12 +63,10 @@ class ClassRow:
     def key(self) -> Hashable:
         return (self.vm.counters.key, self.vcpu.counters.vcpu, self.item.trap)
 
-    def cells(self) -> tuple[str, ...]:
-        """One string a column."""
-        title, cells = _branch(2, None) + self.item.trap.label, flow_cells(self.item.flow)
-        if self.item.trap.kind == "timer":
-            return (title, "", "", *cells, "")
-        return (title, *cells, "", "", "")
+    def cells(self, columns: Sequence[Column]) -> tuple[str, ...]:
+        """The title, one string a column, and no LPT."""
+        title = _branch(2, None) + self.item.trap.label
+        return (title, *(column.cell(self.item) for column in columns), "")
 
 
 Row = Union[VmRow, VcpuRow, ClassRow]
@@ -129,35 +99,43 @@ def _vcpu_rows(vm: VmModel, expanded: set[Hashable]) -> list[Row]:
 
 
 def detail(row: Row) -> tuple[str, ...]:
-    """Three lines about the selected row."""
+    """What there is to tell about a row, the most important lines first."""
     if isinstance(row, ClassRow):
         where = f"vCPU {row.vcpu.counters.vcpu} of {vm_title(row.vm)}"
-        return (f"{row.item.trap.label}, {where}", *share_lines(row.item.flow))
-    if isinstance(row, VcpuRow):
-        return _vcpu_detail(row)
+        flow = row.item.flow
+        told = (*service_lines(flow), *share_lines(flow))
+        return (f"{row.item.trap.label}, {where}", *filter(None, told))
+    return _vcpu_detail(row) if isinstance(row, VcpuRow) else _vm_detail(row)
+
+
+def _vm_detail(row: VmRow) -> tuple[str, ...]:
     vm, guest = row.vm, row.vm.guest
     uuid = f", UUID {guest.uuid}" if guest.uuid else ""
+    first, *more = lpt_lines(vm)
+    asked = answers_line(vm.time.answers)
     return (
         f"{vm_title(vm)}: pid {guest.pid}, {len(vm.pairs)} vCPUs{uuid}",
-        _totals(vm.hypercalls, vm.timer_traps),
-        f"LPT: {lpt_line(vm.counters.lpt)}",
+        *(f"{ALARM}: {alarm}" for alarm in alarms([vm])),
+        f"LPT: {first}",
+        *([asked] if asked else []),
+        flow_line("hypercalls", vm.hypercalls),
+        flow_line("timer traps", vm.timer_traps),
+        *time_lines(vm.time),
+        *(f"LPT: {line}" for line in more),
     )
 
 
 def _vcpu_detail(row: VcpuRow) -> tuple[str, ...]:
-    counters = row.vcpu.counters
-    title = f"vCPU {counters.vcpu} of {vm_title(row.vm)}: thread {counters.tid}"
+    vcpu, counters = row.vcpu, row.vcpu.counters
     notes = []
     if counters.last_unknown is not None:
         notes.append(f"last unknown function 0x{counters.last_unknown:08x}")
     if counters.unpaired:
         notes.append(f"{counters.unpaired} traps began before lpttrace was attached")
-    return (title, _totals(row.vcpu.hypercalls, row.vcpu.timer_traps), ", ".join(notes))
-
-
-def _totals(hypercalls: Optional[Flow], timer_traps: Optional[Flow]) -> str:
-    named = (("hypercalls", hypercalls), ("timer traps", timer_traps))
-    return ", ".join(
-        f"{name}: {'n/a' if flow is None else f'{flow.total.count} since attach'}"
-        for name, flow in named
+    return (
+        f"vCPU {counters.vcpu} of {vm_title(row.vm)}: thread {counters.tid}",
+        *([", ".join(notes)] if notes else []),
+        flow_line("hypercalls", vcpu.hypercalls),
+        flow_line("timer traps", vcpu.timer_traps),
+        *time_lines(vcpu.time),
     )

@@ -8,7 +8,8 @@ not on the number of VMs. (Textual's DataTable took four times as long for a fra
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Optional
+from functools import lru_cache
+from typing import NamedTuple, Optional
 
 from rich.segment import Segment
 from rich.style import Style
@@ -22,51 +23,78 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from lpttrace.render import fit, width
-from lpttrace.top_rows import COLUMNS, ClassRow, Row, VcpuRow, VmRow
+from lpttrace.render_columns import LPT_COLUMN, numbers
+from lpttrace.render_lpt import ALARM
+from lpttrace.top_rows import ClassRow, Row, VcpuRow, VmRow
 
-__all__ = ["Line", "TableHead", "VmTable"]
+__all__ = ["Line", "TableHead", "VmTable", "sorts"]
 
 _GAP = 2
 _LEAST_TITLE = 16
+_LPT_WIDTH = 9
 _STYLES = {
+    "wrong": Style(color="red", bold=True, reverse=True),
     "failed": Style(color="red", bold=True),
+    "refused": Style(color="yellow", bold=True),
     "published": Style(color="green"),
     "n/a": Style(dim=True),
     "-": Style(dim=True),
 }
+_ALARM = Style(color="red", bold=True)
 _BOLD, _PLAIN, _ENDED = Style(bold=True), Style(), Style(dim=True)
 
 
-def _widths(columns: int) -> list[int]:
-    taken = sum(column.width + _GAP for column in COLUMNS[1:])
-    return [max(_LEAST_TITLE, columns - taken), *(column.width for column in COLUMNS[1:])]
+class _Cell(NamedTuple):
+    """A column of the screen; number says that it stands to the right."""
+
+    title: str
+    sort: str
+    width: int
+    number: bool
 
 
-def _place(index: int, text: str, columns: int) -> str:
-    # Numbers stand to the right; titles and the LPT state, first and last, to the left.
-    shown = fit(text, columns)
-    blank = " " * (columns - width(shown))
+@lru_cache(maxsize=64)
+def _layout(room: int, columns: int) -> tuple[_Cell, ...]:
+    # room is the terminal's width, columns what the table has of it.
+    shown = [_Cell(c.title, c.sort, c.width, True) for c in numbers(room)]
+    shown.append(_Cell(LPT_COLUMN, "lpt", _LPT_WIDTH, False))
+    taken = sum(cell.width + _GAP for cell in shown)
+    title = max(_LEAST_TITLE, columns - taken)
+    return (_Cell("VM / vCPU / class", "vm", title, False), *shown)
+
+
+def sorts(room: int) -> list[str]:
+    """What the columns of so wide a terminal sort by."""
+    return [cell.sort for cell in _layout(room, room)]
+
+
+def _place(index: int, cell: _Cell, text: str) -> str:
+    shown = fit(text, cell.width)
+    blank = " " * (cell.width - width(shown))
     gap = " " * _GAP if index else ""
-    return gap + (shown + blank if index in (0, len(COLUMNS) - 1) else blank + shown)
+    return gap + (blank + shown if cell.number else shown + blank)
 
 
 class Line(Widget):
-    """Text without markup in a place of fixed size, redrawn only when it changes."""
+    """Lines without markup in a place of fixed size; those that change are drawn again."""
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
-        self._lines = ""
+        self._lines: Sequence[str] = ()
 
-    def show(self, text: str) -> None:
+    def show(self, lines: Sequence[str]) -> None:
         """Replace the text."""
-        if text != self._lines:
-            self._lines = text
-            self.refresh()
+        for y in range(max(len(lines), len(self._lines))):
+            if list(lines[y : y + 1]) != list(self._lines[y : y + 1]):
+                self.refresh(Region(0, y, self.size.width, 1))
+        self._lines = lines
 
-    def render(self) -> Text:
-        """Every line cut at the right: a wrapped one would push the next out of sight."""
-        lines = (fit(line, self.size.width) for line in self._lines.split("\n"))
-        return Text("\n".join(lines), no_wrap=True)
+    def render_line(self, y: int) -> Strip:
+        """Cut at the right: a wrapped line would push the next out of sight."""
+        columns, base = self.size.width, self.rich_style
+        text = fit(self._lines[y], columns) if y < len(self._lines) else ""
+        style = base + _ALARM if text.startswith(ALARM) else base
+        return Strip([Segment(text, style)]).adjust_cell_length(columns, base)
 
 
 class TableHead(Widget):
@@ -91,18 +119,18 @@ class TableHead(Widget):
     def render(self) -> Text:
         """One line."""
         cells = []
-        for index, (column, columns) in enumerate(zip(COLUMNS, _widths(self.size.width))):
-            mark = "" if column.sort != self._sort else "▴" if self._reverse else "▾"
-            cells.append(_place(index, column.title + mark, columns))
+        for index, cell in enumerate(_layout(self.app.size.width, self.size.width)):
+            mark = "" if cell.sort != self._sort else "▴" if self._reverse else "▾"
+            cells.append(_place(index, cell, cell.title + mark))
         return Text("".join(cells), style="bold", no_wrap=True)
 
     def on_click(self, event: events.Click) -> None:
         """Sort by the column that was clicked."""
         right = 0
-        for index, (column, columns) in enumerate(zip(COLUMNS, _widths(self.size.width))):
-            right += columns + (_GAP if index else 0)
+        for index, cell in enumerate(_layout(self.app.size.width, self.size.width)):
+            right += cell.width + (_GAP if index else 0)
             if event.x < right:
-                self.post_message(self.Clicked(column.sort))
+                self.post_message(self.Clicked(cell.sort))
                 return
 
 
@@ -137,6 +165,7 @@ class VmTable(ScrollView, can_focus=True):
         super().__init__(id=id)
         self._rows: Sequence[Row] = ()
         self._at = 0
+        self._base = Style()
 
     @property
     def selected(self) -> Optional[Row]:
@@ -158,19 +187,27 @@ class VmTable(ScrollView, can_focus=True):
         self._at = max(0, min(self._at, len(rows) - 1))
         self.refresh()
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Looks up once what all lines have in common: it costs as much as a line."""
+        self._base = self.rich_style
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         """The line at that height of the screen."""
         index = y + self.scroll_offset.y
         columns_in_view = self.scrollable_content_region.width
         if index >= len(self._rows):
-            return Strip.blank(columns_in_view, self.rich_style)
+            return Strip.blank(columns_in_view, self._base)
         row = self._rows[index]
-        base = self.rich_style
+        base = self._base
         if index == self._at:
             base += self.get_component_rich_style("vm-table--selected")
+        room = self.app.size.width
         segments = [
-            Segment(_place(column, text, columns), base + _style(row, column, text))
-            for column, (text, columns) in enumerate(zip(row.cells(), _widths(columns_in_view)))
+            Segment(_place(column, cell, text), base + _style(row, column, text))
+            for column, (text, cell) in enumerate(
+                zip(row.cells(numbers(room)), _layout(room, columns_in_view))
+            )
         ]
         return Strip(segments).adjust_cell_length(columns_in_view, base)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import ctypes
 import json
+import re
 import subprocess
 from pathlib import Path
+from typing import Optional, cast
 
 import pytest
 
@@ -21,11 +23,23 @@ STRUCTURES = {
     "lpt_structure": abi.Structure,
     "lpt_vm": abi.Vm,
     "lpt_losses": abi.Losses,
+    "lpt_histogram": abi.Histogram,
+    "lpt_interrupts": abi.Interrupts,
+    "lpt_answers": abi.Answers,
+    "lpt_stolen": abi.Stolen,
+    "lpt_calls": abi.Calls,
+    "lpt_event_key": abi.EventKey,
+    "lpt_event": abi.Event,
+    "lpt_room": abi.Room,
 }
 
 ENUMS = {
     "LPT_{}": abi.STATES,
     "LPT_UPDATE_{}": abi.UPDATE_RESULTS,
+    "LPT_TIMER_{}": abi.TIMERS,
+    "LPT_ASKED_{}": abi.QUESTIONS,
+    "LPT_CALL_{}": abi.CALLS,
+    "LPT_EVENT_{}": abi.EVENT_KINDS,
 }
 
 
@@ -50,6 +64,11 @@ def enum_names() -> dict[str, int]:
     names["LPT_CLASS_COUNT"] = len(abi.CLASSES)
     names["LPT_OUTCOME_COUNT"] = len(abi.OUTCOMES)
     names["LPT_UPDATE_RESULT_COUNT"] = len(abi.UPDATE_RESULTS)
+    names["LPT_TIMER_COUNT"] = len(abi.TIMERS)
+    names["LPT_QUESTION_COUNT"] = len(abi.QUESTIONS)
+    names["LPT_CALL_COUNT"] = len(abi.CALLS)
+    names["LPT_EVENT_KIND_COUNT"] = len(abi.EVENT_KINDS)
+    names["LPT_BUCKETS"] = abi.BUCKETS
     names["LPT_ABI_VERSION"] = abi.ABI_VERSION
     return names
 
@@ -99,6 +118,42 @@ def test_every_structure_of_the_header_is_mirrored() -> None:
         line.split()[1] for line in HEADER.read_text().splitlines() if line.startswith("struct ")
     }
     assert declared == set(STRUCTURES)
+
+
+def test_the_head_of_a_slot_is_what_comes_before_its_sequence(compiled: dict[str, object]) -> None:
+    (sequence, _) = cast("list[int]", compiled["lpt_slot.sequence"])
+    for field in fields(abi.SlotHead):
+        assert getattr(abi.SlotHead, field).offset == getattr(abi.Slot, field).offset
+    last = getattr(abi.SlotHead, fields(abi.SlotHead)[-1])
+    assert last.offset + last.size == sequence
+
+
+def test_all_histograms_of_a_vcpu_fit_into_64_kib() -> None:
+    assert ctypes.sizeof(abi.Slot) <= 64 << 10
+
+
+def test_timers_and_their_interrupts() -> None:
+    text = HEADER.read_text()
+    timers = text[text.index("define LPT_TIMERS") : text.index("define LPT_ENUM_TIMER")]
+    found = {name.lower(): int(intid) for name, intid in re.findall(r"X\((\w+), (\d+)\)", timers)}
+    assert list(found.items()) == list(abi.TIMER_INTIDS.items())
+
+
+@pytest.mark.parametrize(
+    ("register", "timer"),
+    [
+        ("cntp_ctl_el0", "physical"),
+        ("cntp_tval_el0", "physical"),
+        ("cntv_cval_el0", "virtual"),
+        ("cntpct_el0", None),
+        ("cntvctss_el0", None),
+        ("cntp_ctl_el02", None),
+        ("cntv_cval_el02", None),
+    ],
+)
+def test_the_timer_of_a_register(register: str, timer: Optional[str]) -> None:
+    assert register in abi.REGISTERS
+    assert abi.timer_of_register(register) == timer
 
 
 def test_every_function_has_an_id_and_every_id_a_function() -> None:

@@ -13,9 +13,10 @@ PACKAGE = Path(__file__).resolve().parents[2] / "lpttrace"
 # A module may import from lower layers only; modules of one layer do not know each other.
 LAYERS = (
     {"errors", "__init__"},
-    {"abi", "btf", "catalog"},
+    {"abi", "btf", "catalog", "counter"},
     {"snapshot", "host", "maps"},
-    {"plan", "model"},
+    {"decode", "plan", "quantiles"},
+    {"model"},
     {"attach", "render"},
     {"live", "frame_json", "frame_text"},
     {"loader", "guests", "exporter", "top", "doctor", "synthetic"},

@@ -4,21 +4,28 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import pytest
 
-from lpttrace.abi import TrapClass
-from lpttrace.catalog import HYPERCALL_PROBES, LPT_PROBES, TIMER_TRAP_PROBES
+from lpttrace.abi import BUCKET_BOUNDS, BUCKETS, TrapClass
+from lpttrace.catalog import HYPERCALL_PROBES, LOSSES, LPT_PROBES, METRICS, TIMER_TRAP_PROBES
 from lpttrace.model import Guest, Model, compare, tally
 from lpttrace.snapshot import (
     Account,
+    Answers,
+    Calls,
+    Histogram,
+    Interrupts,
     LptStructure,
     LptUpdates,
     Probe,
     Snapshot,
+    Stolen,
     Trap,
     VcpuCounters,
     VmCounters,
@@ -37,6 +44,9 @@ CTL_WRITE = TrapClass("timer", "cntp_ctl_el0", "write")
 _SCALES = (9_607_679_205_057_058_133, 2_213_609_288_845_146_193)
 STRUCTURE = LptStructure(0, 0, 2, 24_000_000, 100_000_000, *_SCALES, 61, 63)
 
+# On a bound of Prometheus' buckets, and next to it.
+BOUND_TIMES = (1024, 1024, 1025)
+
 NASTY = 'web "1"\n\x1b[31m\u202e\\[bold]'
 
 
@@ -51,6 +61,81 @@ def probes(*missing: str) -> tuple[Probe, ...]:
 def losses(torn: int = 0) -> dict[str, int]:
     names = ("no_slot", "no_vm", "hypercalls", "timer_traps", "updates_untimed")
     return {**dict.fromkeys(names, 0), "torn": torn}
+
+
+def histogram(*times: int) -> Histogram:
+    """Of nanoseconds."""
+    counts = [0] * BUCKETS
+    for ns in times:
+        counts[bisect_left(BUCKET_BOUNDS, ns)] += 1
+    return Histogram.of(counts)
+
+
+def served(*times: int, **more: Any) -> Trap:
+    """Traps that took so many nanoseconds each."""
+    return Trap(Account(len(times), sum(times)), service=histogram(*times), **more)
+
+
+def _complete_vcpus() -> tuple[VcpuCounters, ...]:
+    web = {
+        PSCI_VERSION: served(*BOUND_TIMES, 900, scheduled_out=Account(1, 40_000), pending=1),
+        CPU_ON: Trap(userspace=Account(2, 3_000_000)),
+        UNKNOWN: served(*[1_300] * 7),
+    }
+    timer = {
+        CTL_READ: served(*[3_000] * 101),
+        CTL_WRITE: served(2_800, 2_900, 7_000_000, scheduled_out=Account(3, 900_000)),
+    }
+    granted, refused = Answers(2, 0, 0x4400_0000), Answers(1, 1, -1)
+    return (
+        VcpuCounters(WEB, 0, 1235, web, 1, 0xC600_0999, answers={"st": granted, "lpt": granted}),
+        VcpuCounters(WEB, 1, 1236, {PSCI_VERSION: served(256)}, answers={"st": refused}),
+        VcpuCounters(
+            WEB_TWIN,
+            0,
+            1240,
+            timer,
+            interrupts={"physical": Interrupts(20, 2), "virtual": Interrupts(3)},
+            lateness=Account(18, 18 * 4096),
+            late=histogram(*[4096] * 18),
+            stolen=Stolen(Account(5, 3_500), 1_234_567_890),
+            answers={"features_lpt": Answers(1, 1, -1)},
+        ),
+        VcpuCounters(BUILDER, 0, 2001, {PSCI_VERSION: served(800, 900, 20_000_000_000)}),
+        VcpuCounters(LATE, 0, 3001, {}),
+    )
+
+
+@pytest.fixture
+def complete() -> Snapshot:
+    """All that can be exposed: a VM that moved, one that failed, one that ended, one with a
+    structure that is torn and has a wrong factor."""
+    moved = replace(STRUCTURE, sequence_number=4)
+    before = replace(STRUCTURE, native_freq=62_500_000)
+    torn = replace(STRUCTURE, sequence_number=3, scale_mult=STRUCTURE.scale_mult + (1 << 40))
+    published = {"published": Account(1, 12_300)}
+    vms = (
+        VmCounters(
+            WEB,
+            1234,
+            True,
+            LptUpdates(published, 1, 0, moved, 8 * SECOND, before),
+            {"has": Calls(1), "set": Calls(2, 1)},
+        ),
+        VmCounters(WEB_TWIN, 1234, True, LptUpdates({"einval": Account(2, 3_000)}, 0, 22), {}),
+        VmCounters(BUILDER, 2000, False, LptUpdates(nothing=1), {}),
+        VmCounters(LATE, 3000, True, LptUpdates(published, 0, 0, torn, 9 * SECOND), {}),
+    )
+    every = dict.fromkeys(probe for metric in METRICS for probe in metric.probes)
+    return Snapshot(
+        11 * SECOND - 4_000_000,
+        11 * SECOND,
+        vms,
+        _complete_vcpus(),
+        tuple(Probe(name, True) for name in every),
+        {**dict.fromkeys(LOSSES, 0), "torn": 2},
+        counter_hz=24_000_000,
+    )
 
 
 @pytest.fixture

@@ -13,8 +13,12 @@ from lpttrace.errors import HostError
 
 SOURCE = """
 struct other { int kvm; long vcpu_id; };
-enum colour { RED, GREEN };
+enum colour { RED, GREEN = 41, BLUE };
+enum { LOOSE = 7 } loose;
 typedef int (*callback)(struct other *, enum colour);
+struct inner { int pad; const volatile struct other aliased; };
+typedef struct inner inner_t;
+typedef const inner_t inner_alias;
 struct kvm_vcpu {
 	struct other first;
 	callback call[3];
@@ -23,8 +27,15 @@ struct kvm_vcpu {
 	unsigned wide : 13;
 	int vcpu_id;
 	union { int a; long b; } u;
+	struct {
+		int before;
+		union { struct { char one; short two; }; int three; };
+	};
+	inner_alias arch;
+	struct other *pointer;
 };
 struct kvm_vcpu vcpu;
+struct after { int member; } after;
 """
 
 
@@ -38,19 +49,77 @@ def blob(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return detached.read_bytes()
 
 
-def test_offsets(blob: bytes) -> None:
-    offsets = Btf(blob).offsets("kvm_vcpu", ("first", "call", "kvm", "vcpu_id", "u"))
-    assert offsets == {"first": 0, "call": 16, "kvm": 40, "vcpu_id": 52, "u": 56}
+@pytest.mark.parametrize(
+    ("path", "offset"),
+    [
+        ("kvm_vcpu.first", 0),
+        ("kvm_vcpu.call", 16),
+        ("kvm_vcpu.kvm", 40),
+        ("kvm_vcpu.flag", 48),
+        ("kvm_vcpu.vcpu_id", 52),
+        ("kvm_vcpu.u", 56),
+        # Members of members, a typedef of a typedef and qualifiers on the way.
+        ("kvm_vcpu.first.vcpu_id", 8),
+        ("kvm_vcpu.u.b", 56),
+        ("kvm_vcpu.arch", 72),
+        ("kvm_vcpu.arch.aliased", 80),
+        ("kvm_vcpu.arch.aliased.vcpu_id", 88),
+        # Unnamed structures and unions, which C looks through.
+        ("kvm_vcpu.before", 64),
+        ("kvm_vcpu.one", 68),
+        ("kvm_vcpu.two", 70),
+        ("kvm_vcpu.three", 68),
+        # The same names elsewhere, and what comes after every other kind of type.
+        ("other.kvm", 0),
+        ("other.vcpu_id", 8),
+        ("after.member", 0),
+    ],
+)
+def test_offset(blob: bytes, path: str, offset: int) -> None:
+    assert Btf(blob).offset(path) == offset
 
 
-def test_same_member_of_another_structure(blob: bytes) -> None:
-    assert Btf(blob).offsets("other", ("kvm", "vcpu_id")) == {"kvm": 0, "vcpu_id": 8}
+@pytest.mark.parametrize(
+    "path",
+    [
+        "gone.kvm",
+        "kvm_vcpu.gone",
+        "kvm_vcpu.arch.gone",
+        "kvm_vcpu.pointer.kvm",
+        "kvm_vcpu.vcpu_id.kvm",
+        "vcpu.kvm",
+        "inner_t.pad",
+        # A member of an unnamed structure is not one of every structure there is not.
+        "gone.before",
+        "gone.one",
+    ],
+)
+def test_a_missing_member_is_named(blob: bytes, path: str) -> None:
+    with pytest.raises(HostError, match=f"cannot find struct {path} in the kernel's BTF"):
+        Btf(blob).offset(path)
 
 
-@pytest.mark.parametrize(("structure", "member"), [("kvm_vcpu", "gone"), ("gone", "kvm")])
-def test_missing_is_named(blob: bytes, structure: str, member: str) -> None:
-    with pytest.raises(HostError, match=f"struct {structure}.{member} in the kernel's BTF"):
-        Btf(blob).offsets(structure, (member,))
+def test_size(blob: bytes) -> None:
+    assert (Btf(blob).size("other"), Btf(blob).size("kvm_vcpu")) == (16, 104)
+
+
+@pytest.mark.parametrize("name", ["gone", "colour", "callback"])
+def test_the_size_of_what_is_no_structure(blob: bytes, name: str) -> None:
+    with pytest.raises(HostError, match=f"cannot find struct {name} in the kernel's BTF"):
+        Btf(blob).size(name)
+
+
+@pytest.mark.parametrize(("name", "value"), [("RED", 0), ("GREEN", 41), ("BLUE", 42)])
+def test_enumerator(blob: bytes, name: str, value: int) -> None:
+    assert Btf(blob).enumerator("colour", name) == value
+
+
+@pytest.mark.parametrize(
+    ("enumeration", "name"), [("colour", "GONE"), ("gone", "RED"), ("gone", "LOOSE")]
+)
+def test_a_missing_enumerator_is_named(blob: bytes, enumeration: str, name: str) -> None:
+    with pytest.raises(HostError, match=f"cannot find {name} of enum {enumeration} in"):
+        Btf(blob).enumerator(enumeration, name)
 
 
 @pytest.mark.parametrize("data", [b"", b"\x9f", b"ELF!" * 10])
@@ -60,5 +129,7 @@ def test_not_btf(data: bytes) -> None:
 
 
 def test_this_kernel() -> None:
-    running = Path("/sys/kernel/btf/vmlinux")
-    assert read_btf(running).offsets("list_head", ("next", "prev")) == {"next": 0, "prev": 8}
+    btf = read_btf(Path("/sys/kernel/btf/vmlinux"))
+    assert (btf.offset("list_head.next"), btf.offset("list_head.prev")) == (0, 8)
+    assert btf.size("list_head") == 16
+    assert btf.enumerator("pid_type", "PIDTYPE_TGID") == 1

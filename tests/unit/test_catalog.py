@@ -8,10 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from lpttrace import abi, catalog, plan
+from lpttrace import (
+    abi,
+    catalog,
+    catalog_lpt,
+    catalog_run,
+    catalog_time,
+    catalog_traps,
+    plan,
+)
 from lpttrace.catalog import METRICS, Metric
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+_NAME = re.compile(r"\blpttrace_\w*[a-z]\b")
 
 FIXED = {
     "lpttrace_hypercalls_total": ("vm", "vcpu", "function"),
@@ -20,6 +30,17 @@ FIXED = {
     "lpttrace_timer_trap_service_seconds_total": ("vm", "vcpu", "register", "direction"),
     "lpttrace_lpt_updates_total": ("vm", "result"),
     "lpttrace_probe_attached": ("probe",),
+    "lpttrace_hypercall_service_duration_seconds": ("vm", "function"),
+    "lpttrace_timer_trap_service_duration_seconds": ("vm", "register", "direction"),
+    "lpttrace_timer_lateness_seconds": ("vm",),
+    "lpttrace_timer_interrupts_total": ("vm", "vcpu", "timer"),
+    "lpttrace_timer_interrupts_overdue_total": ("vm", "vcpu", "timer"),
+    "lpttrace_stolen_time_updates_total": ("vm", "vcpu"),
+    "lpttrace_stolen_time_update_seconds_total": ("vm", "vcpu"),
+    "lpttrace_stolen_seconds_total": ("vm", "vcpu"),
+    "lpttrace_pv_time_questions_total": ("vm", "question", "answer"),
+    "lpttrace_vm_attribute_calls_total": ("vm", "call", "result"),
+    "lpttrace_lpt_wrong": ("vm", "reason"),
 }
 
 
@@ -39,7 +60,11 @@ def test_naming_rules(metric: Metric) -> None:
     assert metric.name.endswith("_total") == (metric.kind == "counter")
     assert metric.name.endswith("_info") == (metric.kind == "info")
     assert metric.family.endswith(metric.unit)
-    assert metric.help.endswith(".") or metric.help.endswith("--max-vcpus.")
+    assert not metric.name.endswith(("_bucket", "_sum", "_count"))
+    assert metric.help.endswith(".")
+    assert (metric.kind == "histogram") <= (
+        metric.unit == "seconds" and "vcpu" not in metric.labels
+    )
 
 
 def test_every_loss_has_a_metric() -> None:
@@ -60,3 +85,27 @@ def test_update_results_are_those_of_the_abi() -> None:
 
 def test_documentation_is_generated() -> None:
     assert (DOCS / "metrics.md").read_text(encoding="utf-8") == catalog.markdown()
+
+
+def test_documentation_names_every_metric_and_no_other() -> None:
+    documented = {name for line in catalog.markdown().splitlines() for name in _NAME.findall(line)}
+    exposed = {metric.name for metric in METRICS}
+    histograms = {metric.name for metric in METRICS if metric.kind == "histogram"}
+    assert documented - {f"{name}_bucket" for name in histograms} == exposed
+    assert all(metric.name in catalog.plain() for metric in METRICS)
+
+
+def test_every_part_is_in_the_catalogue() -> None:
+    parts = (catalog_lpt, catalog_run, catalog_time, catalog_traps)
+    exported = [name for part in parts for name in part.__all__ if name != "LOSSES"]
+    assert {id(getattr(catalog, name)) for name in exported} == {id(metric) for metric in METRICS}
+
+
+def test_label_values_are_those_of_the_abi() -> None:
+    told = {name for metric in METRICS for name in re.findall(r"\((\w+), (\w+)\)", metric.help)}
+    assert ("features_st", "features_lpt") in told and ("st", "lpt") in told
+    assert abi.QUESTIONS == ("features_st", "features_lpt", "st", "lpt")
+    for register in abi.REGISTERS:
+        timer = abi.timer_of_register(register)
+        matches = bool(re.fullmatch("cntp_.*_el0", register))
+        assert matches == (timer == "physical"), "docs/metrics.md says so"

@@ -12,6 +12,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +44,21 @@ def _heed_sigint() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def start(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that runs on; it ends with the context at the latest."""
+    with subprocess.Popen(
         [*COMMAND, *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=_heed_sigint,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("command", [(), ("top",), ("serve",), ("doctor",), ("metrics",)])
@@ -108,7 +116,7 @@ def test_json_lines() -> None:
     result = run("top", "--json", "--count", "2", *SYNTHETIC, "--interval", "0.2")
     frames = [json.loads(line) for line in result.stdout.splitlines()]
     assert len(frames) == 2
-    assert frames[0]["schema"] == 1 and frames[0]["synthetic"] is True
+    assert frames[0]["schema"] == 2 and frames[0]["synthetic"] is True
     assert 0.1 < frames[0]["interval_seconds"] < 2
     counts = [
         frame["vms"][0]["vcpus"][0]["timer_traps"]["cntp_ctl_el0"]["write"]["count"]
@@ -201,7 +209,7 @@ def test_serve(number: signal.Signals) -> None:
         url = ready.split()[-1]
         with urllib.request.urlopen(url, timeout=10) as answer:
             text = answer.read().decode()
-        assert 'lpttrace_build_info{source="synthetic"' in text
+        assert 'source="synthetic"' in text
         process.send_signal(number)
         assert process.wait(30) == 0
         assert process.stderr.read() == ""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import shutil
@@ -17,8 +18,6 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 import lpttrace.exporter
@@ -31,25 +30,16 @@ from lpttrace.snapshot import Snapshot, VmKey
 
 @pytest.fixture
 def collector(
-    monkeypatch: pytest.MonkeyPatch, after: Snapshot, guests: Mapping[VmKey, Guest]
+    monkeypatch: pytest.MonkeyPatch, complete: Snapshot, guests: Mapping[VmKey, Guest]
 ) -> SnapshotCollector:
     """One that always reads the same, at a fixed time."""
     monkeypatch.setattr(lpttrace.exporter, "__version__", "1.2.3")
-    return SnapshotCollector(lambda: after, lambda _: guests, "live", lambda: 1_795_370_400.0)
+    return SnapshotCollector(lambda: complete, lambda _: guests, "live", lambda: 1_795_370_400.0)
 
 
-def exposition(collector: SnapshotCollector) -> str:
-    registry = CollectorRegistry()
-    registry.register(collector)
-    text: bytes = generate_latest(registry)
-    return text.decode()
-
-
-def openmetrics(collector: SnapshotCollector) -> str:
-    registry = CollectorRegistry()
-    registry.register(collector)
-    text: bytes = generate_openmetrics(registry)  # type: ignore[no-untyped-call]
-    return text.decode()
+def exposition(collector: SnapshotCollector, openmetrics: bool = False) -> str:
+    parts = collector.write(openmetrics, list)
+    return b"".join(parts).decode() + ("# EOF\n" if openmetrics else "")
 
 
 def test_text(collector: SnapshotCollector, golden: Callable[[str, str], None]) -> None:
@@ -57,7 +47,7 @@ def test_text(collector: SnapshotCollector, golden: Callable[[str, str], None]) 
 
 
 def test_openmetrics(collector: SnapshotCollector, golden: Callable[[str, str], None]) -> None:
-    text = openmetrics(collector)
+    text = exposition(collector, openmetrics=True)
     golden("openmetrics.txt", text)
     parsed = text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
     assert {family.name for family in parsed} == {metric.family for metric in catalog.METRICS}
@@ -77,20 +67,25 @@ def test_promtool_finds_nothing_to_say(collector: SnapshotCollector) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
-def test_what_cannot_be_seen_is_absent(after: Snapshot, guests: Mapping[VmKey, Guest]) -> None:
-    probes = tuple(
-        replace(p, attached=False) if p.name in ("kvm_hvc_arm64", "kvm_write_guest") else p
-        for p in after.probes
-    )
-    vms = tuple(replace(vm, lpt=None) for vm in after.vms)
-    stock = replace(after, probes=probes, vms=vms)
+@pytest.mark.parametrize("probe", sorted({p for m in catalog.METRICS for p in m.probes}))
+def test_what_cannot_be_seen_is_absent(
+    probe: str, complete: Snapshot, guests: Mapping[VmKey, Guest]
+) -> None:
+    probes = tuple(replace(p, attached=p.name != probe) for p in complete.probes)
+    text = exposition(SnapshotCollector(lambda: replace(complete, probes=probes), lambda _: guests))
+    there = set(re.findall(r"^# HELP (\S+)", text, re.M))
+    assert there == {m.name for m in catalog.METRICS if probe not in m.probes}
+    assert f'lpttrace_probe_attached{{probe="{probe}"}} 0' in text
+
+
+def test_what_a_vm_does_not_tell_is_absent(
+    complete: Snapshot, guests: Mapping[VmKey, Guest]
+) -> None:
+    vms = tuple(replace(vm, lpt=None, calls=None) for vm in complete.vms)
+    stock = replace(complete, vms=vms, counter_hz=None)
     text = exposition(SnapshotCollector(lambda: stock, lambda _: guests))
-    gone = {m.name for m in catalog.METRICS if {"kvm_hvc_arm64", "kvm_write_guest"} & {*m.probes}}
-    assert "lpttrace_hypercalls_total" in gone and "lpttrace_lpt_updates_total" in gone
-    for name in gone:
-        assert name not in text
-    assert "lpttrace_timer_traps_total{" in text
-    assert 'lpttrace_probe_attached{probe="kvm_hvc_arm64"} 0.0' in text
+    assert not re.search(r"^lpttrace_(lpt|vm_attribute|cntfrq)", text, re.M)
+    assert "lpttrace_hypercalls_total{" in text
 
 
 def test_every_vm_has_one_identity(collector: SnapshotCollector) -> None:
@@ -106,7 +101,7 @@ def test_registering_reads_nothing(guests: Mapping[VmKey, Guest]) -> None:
     make_registry(SnapshotCollector(read, lambda _: guests))
 
 
-def test_one_reading_at_a_time(after: Snapshot, guests: Mapping[VmKey, Guest]) -> None:
+def test_one_reading_at_a_time(complete: Snapshot, guests: Mapping[VmKey, Guest]) -> None:
     inside, worst, lock = [0], [0], threading.Lock()
 
     def read() -> Snapshot:
@@ -116,7 +111,7 @@ def test_one_reading_at_a_time(after: Snapshot, guests: Mapping[VmKey, Guest]) -
         threading.Event().wait(0.02)
         with lock:
             inside[0] -= 1
-        return after
+        return complete
 
     collector = SnapshotCollector(read, lambda _: guests)
     threads = [threading.Thread(target=exposition, args=(collector,)) for _ in range(4)]
@@ -158,6 +153,29 @@ def test_openmetrics_is_negotiated(server: MetricsServer) -> None:
     assert status == 200
     assert kind.startswith("application/openmetrics-text")
     assert text.endswith("# EOF\n")
+
+
+def test_compressed(server: MetricsServer, collector: SnapshotCollector) -> None:
+    request = urllib.request.Request(server.url, headers={"Accept-Encoding": "gzip"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.headers["Content-Encoding"] == "gzip"
+        body = answer.read()
+    assert int(answer.headers["Content-Length"]) == len(body)
+    text = gzip.decompress(body).decode()
+    assert text.startswith(exposition(collector)) and "process_cpu_seconds_total" in text
+
+
+def test_one_metric_may_be_asked_for(server: MetricsServer) -> None:
+    status, _, text = get(f"{server.url}?name[]=lpttrace_lpt_sequence_number")
+    assert status == 200
+    assert re.findall(r"^\w+", text, re.M) == ["lpttrace_lpt_sequence_number"] * 2
+
+
+def test_names_may_be_asked_for_in_another_writing(server: MetricsServer) -> None:
+    status, kind, text = get(server.url, Accept="text/plain; version=1.0.0; escaping=dots")
+    assert status == 200
+    written = "lpttrace__hypercalls__total" if "escaping=dots" in kind else "lpttrace_hypercalls"
+    assert f"{written}{{" in text or f"{written}_total{{" in text
 
 
 def test_other_pages(server: MetricsServer) -> None:

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from lpttrace import host
 from lpttrace.host import NO, UNKNOWN, YES, HostFacts, probe_host
 
 SYMBOLS = ("kvm_running_vcpu", "__per_cpu_offset", "kvm_update_lpt_time")
@@ -96,9 +100,103 @@ def test_hidden_addresses(tmp_path: Path) -> None:
     assert "kptr_restrict" in facts["kallsyms"].advice
 
 
+NEEDED = """
+struct kvm { int a; };
+struct kvm_vcpu { struct kvm *kvm; int pad[7]; int vcpu_id; };
+struct kvm_vcpu vcpu;
+"""
+
+# As 6.12 has them, with other sizes.
+WHOLE = """
+struct kvm { int a; };
+struct file { long mode; void *private_data; };
+struct timerqueue_node { long rb[3]; long expires; };
+struct hrtimer { struct timerqueue_node node; long _softexpires; void *function; };
+struct kvm_vcpu;
+struct arch_timer_context { struct kvm_vcpu *vcpu; struct hrtimer hrtimer; long ns_frac; };
+struct arch_timer_cpu { struct arch_timer_context timers[4]; int enabled; };
+enum vcpu_sysreg { __INVALID_SYSREG__, MPIDR_EL1, CNTV_CTL_EL0 = 175, CNTP_CTL_EL0 = 177 };
+struct kvm_cpu_context { long regs[32]; unsigned long long sys_regs[200]; };
+struct kvm_vcpu_arch {
+	struct kvm_cpu_context ctxt;
+	struct arch_timer_cpu timer_cpu;
+	struct { long last_steal; long base; } steal;
+};
+struct kvm_vcpu { struct kvm *kvm; int pad[7]; int vcpu_id; long more; struct kvm_vcpu_arch arch; };
+struct kvm_vcpu vcpu;
+struct file file;
+enum vcpu_sysreg sysreg;
+"""
+_CTXT = 48
+_TIMERS = _CTXT + 8 * 32 + 8 * 200
+_CONTEXT_SIZE = 8 + 6 * 8 + 8
+
+
+def write_btf(root: Path, source: str) -> None:
+    (root / "a.c").write_text(source)
+    place = root / "sys/kernel/btf"
+    place.mkdir(parents=True)
+    subprocess.run(["cc", "-g", "-c", "-o", root / "a.o", root / "a.c"], check=True)
+    detached = f"--btf_encode_detached={place / 'vmlinux'}"
+    subprocess.run(["pahole", detached, root / "a.o"], check=True)
+
+
+def test_numbers_of_a_kernel_that_has_everything(tmp_path: Path) -> None:
+    write_btf(tmp_path, WHOLE)
+    facts = probe_host(SYMBOLS, tmp_path)
+    assert facts["btf"].state == YES
+    assert facts.offsets == {
+        "kvm_vcpu.kvm": 0,
+        "kvm_vcpu.vcpu_id": 36,
+        "kvm_vcpu.arch.ctxt": _CTXT,
+        "kvm_vcpu.arch.ctxt.sys_regs": _CTXT + 8 * 32,
+        "kvm_vcpu.arch.timer_cpu.timers": _TIMERS,
+        "kvm_vcpu.arch.steal.last_steal": _TIMERS + 4 * _CONTEXT_SIZE + 8,
+        "arch_timer_context": _CONTEXT_SIZE,
+        "arch_timer_context.vcpu": 0,
+        "arch_timer_context.hrtimer": 8,
+        "hrtimer._softexpires": 32,
+        "file.private_data": 8,
+        "CNTP_CTL_EL0": 177,
+        "CNTV_CTL_EL0": 175,
+    }
+
+
+def test_numbers_that_a_kernel_has_not_are_absent(tmp_path: Path) -> None:
+    write_btf(tmp_path, NEEDED)
+    facts = probe_host(SYMBOLS, tmp_path)
+    assert facts["btf"].state == YES
+    assert facts.offsets == {"kvm_vcpu.kvm": 0, "kvm_vcpu.vcpu_id": 36}
+
+
+def test_a_kernel_without_kvm(tmp_path: Path) -> None:
+    write_btf(tmp_path, "struct kvm { int a; } kvm;")
+    facts = probe_host(SYMBOLS, tmp_path)
+    assert (facts["btf"].state, facts.offsets) == (NO, {})
+    assert "kvm_vcpu.kvm" in facts["btf"].detail
+
+
+def test_the_counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "counter_frequency", lambda: 25_000_000)
+    facts = probe_host(SYMBOLS, tmp_path)
+    assert (facts.counter_hz, facts["counter"].state) == (25_000_000, YES)
+    assert facts["counter"].detail == "25000000 Hz"
+
+
+def test_a_counter_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(host, "counter_frequency", refuse)
+    facts = probe_host(SYMBOLS, tmp_path)
+    assert (facts.counter_hz, facts["counter"].state) == (None, UNKNOWN)
+    assert "Permission denied" in facts["counter"].detail
+
+
 def test_an_empty_root_has_an_answer_to_everything(tmp_path: Path) -> None:
     facts = probe_host(SYMBOLS, tmp_path)
-    assert {fact.name: fact.state for fact in facts.facts if fact.name != "architecture"} == {
+    machine = ("architecture", "counter")  # not read from files
+    assert {fact.name: fact.state for fact in facts.facts if fact.name not in machine} == {
         "privilege": UNKNOWN,
         "kvm": NO,
         "el2": UNKNOWN,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Decoding of slots and VM records, and reading beside a writer."""
+"""live.py: reading a slot whose histograms are not in the same state as its counts."""
 
 from __future__ import annotations
 
@@ -7,105 +7,227 @@ import ctypes
 import mmap
 import multiprocessing
 import os
-from multiprocessing.process import BaseProcess
+import time
+from typing import Callable, Optional
+
+import pytest
 
 from lpttrace import abi
-from lpttrace.live import decode_lpt, decode_vcpu
+from lpttrace.live import LiveSource
 from lpttrace.maps import MappedArray
-from lpttrace.snapshot import Account, Trap, VmKey
+from lpttrace.snapshot import Account, VcpuCounters, VmCounters, VmKey
 
+VM = VmKey(4, 1_000)
+SEQUENCE = abi.Slot.sequence.offset
 VERSION = abi.CLASSES.index(abi.TrapClass("hypercall", "psci_version", ""))
-CTL_WRITE = abi.CLASSES.index(abi.TrapClass("timer", "cntp_ctl_el0", "write"))
+BUCKET = 9
 
 
-def whole(layout: ctypes.Structure) -> bytes:
-    return bytes(layout)[type(layout).sequence.offset :]
+def count_trap(slot: abi.Slot) -> None:
+    """As close_all() does it, all at once."""
+    slot.sequence += 2
+    account = slot.cells[VERSION].by_outcome[0]
+    account.count += 1
+    account.ns += 1000
+    slot.service[VERSION].low[BUCKET] += 1
 
 
-def test_a_slot() -> None:
-    slot = abi.Slot(vcpu_id=3, tid=77, pending=CTL_WRITE, unpaired=2, last_unknown=9)
-    slot.cells[VERSION].by_outcome[0] = abi.Account(5, 500)
-    slot.cells[VERSION].by_outcome[2] = abi.Account(1, 90)
-    vcpu = decode_vcpu(slot, VmKey(0, 1), whole(slot))
-    assert (vcpu.vcpu, vcpu.tid, vcpu.unpaired, vcpu.last_unknown) == (3, 77, 2, None)
-    assert vcpu.traps == {
-        abi.CLASSES[VERSION]: Trap(Account(5, 500), Account(), Account(1, 90)),
-        abi.CLASSES[CTL_WRITE]: Trap(pending=1),
-    }
-    assert vcpu.traps[abi.CLASSES[VERSION]].count == 6
-    assert vcpu.traps[abi.CLASSES[CTL_WRITE]].count == 1
+class Slots:
+    """Stands for the mapped slots; what happens around the nth reading of a part can be told."""
+
+    entries = 1
+
+    def __init__(self) -> None:
+        self.slot = abi.Slot(vcpu_id=3, tid=77)
+        self.stables = self.copies = 0
+        self.before_copy: Callable[[int], None] = lambda nth: None
+        self.after_copy: Callable[[int], None] = lambda nth: None
+        self.never_pauses = False
+
+    def stable(self, index: int, end: int = 0) -> Optional[bytes]:
+        self.stables += 1
+        return None if self.never_pauses else bytes(self.slot)[SEQUENCE:end]
+
+    def u32(self, index: int, field: str) -> int:
+        return int(getattr(self.slot, field))
+
+    def copy(self, index: int, begin: int = 0, end: int = 0) -> bytes:
+        self.copies += 1
+        self.before_copy(self.copies)
+        data = bytes(self.slot)[begin:end]
+        self.after_copy(self.copies)
+        return data
 
 
-def test_an_unknown_function_is_named_by_its_id() -> None:
-    slot = abi.Slot(last_unknown=0x12345678)
-    slot.cells[abi.HVC_UNKNOWN].by_outcome[0] = abi.Account(1, 1)
-    assert decode_vcpu(slot, VmKey(0, 1), whole(slot)).last_unknown == 0x12345678
+class Reader(LiveSource):
+    """A source that reads slot 0 of these, and is not attached to anything."""
+
+    def __init__(self, slots: Slots) -> None:
+        super().__init__()
+        self._slots = slots  # type: ignore[assignment]
+        self.slots = slots
+
+    def read_slot(self) -> bool:
+        head = abi.SlotHead.from_buffer_copy(bytes(self.slots.slot))
+        return self._read_slot(0, head, VM)
+
+    def last(self) -> VcpuCounters:
+        return self._last_whole[0][1]
+
+    def served(self) -> Account:
+        trap = self.last().traps[abi.CLASSES[VERSION]]
+        assert trap.service.total() == trap.served.count
+        return trap.served
 
 
-def test_a_vm_without_lpt() -> None:
-    vm = abi.Vm()
-    vm.updates[0] = abi.Account(4, 400)
-    lpt = decode_lpt(whole(vm))
-    assert (lpt.results, lpt.nothing, lpt.structure) == ({}, 4, None)
+@pytest.fixture
+def reader() -> Reader:
+    slots = Slots()
+    count_trap(slots.slot)
+    return Reader(slots)
 
 
-def test_a_published_structure() -> None:
-    vm = abi.Vm(published_ns=5, last_error=22)
-    vm.published = abi.Structure(0, 0, 2, 25_000_000, 100_000_000, 1 << 63, 1 << 61, 61, 63)
-    vm.updates[1] = abi.Account(1, 100)
-    vm.updates[2] = abi.Account(2, 30)
-    lpt = decode_lpt(whole(vm))
-    assert lpt.results == {"published": Account(1, 100), "einval": Account(2, 30)}
-    assert lpt.last_error == 22
-    assert lpt.structure is not None
-    assert (lpt.structure.scale_mult, lpt.structure.rfracbits) == (1 << 63, 63)
+def test_a_slot_at_rest_is_read_once(reader: Reader) -> None:
+    assert reader.read_slot()
+    assert reader.served() == Account(1, 1000)
+    # Its counts before and after the one histogram there is.
+    assert (reader.slots.stables, reader.slots.copies) == (2, 1)
 
 
-def test_an_odd_sequence_is_never_read() -> None:
-    fd = os.memfd_create("slots")
-    os.ftruncate(fd, mmap.PAGESIZE * 4)
-    with MappedArray(fd, abi.Slot, 2) as slots:
-        os.pwrite(fd, b"\x01", slots.stride + abi.Slot.sequence.offset)
-        assert slots.stable(0) is not None
-        assert slots.stable(1) is None
-    os.close(fd)
+def test_a_slot_that_has_not_changed_is_not_taken_apart(reader: Reader) -> None:
+    assert reader.read_slot()
+    before = reader.last()
+    assert reader.read_slot()
+    assert reader.last() is before
+    assert (reader.slots.stables, reader.slots.copies) == (3, 1)
 
 
-def write_for_ever(fd: int) -> None:
-    with mmap.mmap(fd, mmap.PAGESIZE * 2) as memory:
+def test_another_thread_shows_though_nothing_was_counted(reader: Reader) -> None:
+    assert reader.read_slot()
+    reader.slots.slot.tid = 78
+    assert reader.read_slot()
+    assert (reader.last().tid, reader.served()) == (78, Account(1, 1000))
+
+
+def test_a_trap_before_the_histogram_is_read(reader: Reader) -> None:
+    # The histogram has one more than the counts that were read.
+    reader.slots.before_copy = lambda nth: count_trap(reader.slots.slot) if nth == 1 else None
+    assert reader.read_slot()
+    assert reader.served() == Account(2, 2000)
+    assert reader.slots.copies == 2
+
+
+def test_a_trap_after_the_histogram_was_read(reader: Reader) -> None:
+    # Counts and histogram agree, but the counts are not those of now: something was added.
+    reader.slots.after_copy = lambda nth: count_trap(reader.slots.slot) if nth == 1 else None
+    assert reader.read_slot()
+    assert reader.served() == Account(2, 2000)
+    assert (reader.slots.stables, reader.slots.copies) == (4, 2)
+
+
+def test_a_writer_that_is_always_ahead_is_given_up(reader: Reader) -> None:
+    reader.slots.after_copy = lambda nth: count_trap(reader.slots.slot)
+    assert not reader.read_slot()
+    assert reader._last_whole == {}
+    assert 2 <= reader.slots.copies < 100
+
+
+def test_the_last_whole_state_stays(reader: Reader) -> None:
+    assert reader.read_slot()
+    before = reader.last()
+    reader.slots.after_copy = lambda nth: count_trap(reader.slots.slot)
+    count_trap(reader.slots.slot)
+    assert not reader.read_slot()
+    assert reader.last() is before
+    reader.slots.after_copy = lambda nth: None
+    assert reader.read_slot()
+    assert reader.served().ns == reader.served().count * 1000 > 2000
+
+
+def test_a_writer_that_never_pauses_is_given_up_at_once(reader: Reader) -> None:
+    reader.slots.never_pauses = True
+    assert not reader.read_slot()
+    assert (reader.slots.stables, reader.slots.copies) == (1, 0)
+
+
+def seen_by(reader: Reader) -> list[tuple[int, VcpuCounters]]:
+    vms = {VM.index: VmCounters(VM, 70, True, None)}
+    return list(reader._read_slots(vms))
+
+
+def test_a_slot_in_use_is_a_vcpu(reader: Reader) -> None:
+    slot = reader.slots.slot
+    slot.state, slot.vm, slot.taken_ns = abi.STATES.index("alive"), VM.index, VM.seen_ns
+    ((index, vcpu),) = seen_by(reader)
+    assert (index, vcpu.vm, vcpu.vcpu, vcpu.tid) == (0, VM, 3, 77)
+    assert reader.served() == Account(1, 1000)
+
+
+@pytest.mark.parametrize(
+    ("state", "vm", "taken_ns"),
+    [
+        ("free", VM.index, VM.seen_ns),
+        ("alive", VM.index + 1, VM.seen_ns),
+        # Taken for the VM that had this record before.
+        ("alive", VM.index, VM.seen_ns - 1),
+    ],
+)
+def test_a_slot_of_nobody_we_know(reader: Reader, state: str, vm: int, taken_ns: int) -> None:
+    slot = reader.slots.slot
+    slot.state, slot.vm, slot.taken_ns = abi.STATES.index(state), vm, taken_ns
+    assert seen_by(reader) == []
+
+
+def test_a_vcpu_that_cannot_be_read_whole_is_counted_and_shown_as_it_was(reader: Reader) -> None:
+    slot = reader.slots.slot
+    slot.state, slot.vm, slot.taken_ns = abi.STATES.index("alive"), VM.index, VM.seen_ns
+    before = seen_by(reader)
+    count_trap(slot)
+    reader.slots.never_pauses = True
+    assert seen_by(reader) == before
+    assert reader._torn == 1
+
+
+def write_in_bursts(fd: int) -> None:
+    with mmap.mmap(fd, 0) as memory:
         slot = abi.Slot.from_buffer(memory)
-        account = slot.cells[VERSION].by_outcome[0]
+        account, low = slot.cells[VERSION].by_outcome[0], slot.service[VERSION].low
         while True:
-            slot.sequence += 1
-            account.count += 1
-            account.ns += 1000
-            slot.sequence += 1
+            for _ in range(50):
+                slot.sequence += 1
+                account.count += 1
+                account.ns += 1000
+                low[BUCKET] += 1
+                slot.sequence += 1
+            time.sleep(0.0005)
 
 
-def test_a_reader_beside_a_writer_sees_no_count_without_its_sum() -> None:
+def test_a_histogram_read_beside_its_writer_adds_up() -> None:
     fd = os.memfd_create("slots")
-    os.ftruncate(fd, mmap.PAGESIZE * 2)
-    # A process, not a thread: on two CPUs they really meet.
+    length = (ctypes.sizeof(abi.Slot) + mmap.PAGESIZE - 1) // mmap.PAGESIZE * mmap.PAGESIZE
+    os.ftruncate(fd, length)
     fork = multiprocessing.get_context("fork")
-    writer = fork.Process(target=write_for_ever, args=(fd,), daemon=True)
+    writer = fork.Process(target=write_in_bursts, args=(fd,), daemon=True)
     writer.start()
     try:
         with MappedArray(fd, abi.Slot, 1) as slots:
-            read_while_written(slots, writer)
+            source = LiveSource()
+            source._slots = slots
+            seen: set[int] = set()
+            while len(seen) < 200:
+                assert writer.is_alive()
+                if source._read_slot(0, abi.SlotHead(), VM):
+                    seen.add(count_that_adds_up(source))
     finally:
         writer.kill()
         writer.join()
         os.close(fd)
 
 
-def read_while_written(slots: MappedArray, writer: BaseProcess) -> None:
-    seen: set[int] = set()
-    while len(seen) < 500:
-        assert writer.is_alive()
-        data = slots.stable(0)
-        if data is None:
-            continue
-        vcpu = decode_vcpu(abi.Slot(), VmKey(0, 1), data)
-        trap = vcpu.traps.get(abi.CLASSES[VERSION], Trap())
-        assert trap.served.ns == trap.served.count * 1000
-        seen.add(trap.count)
+def count_that_adds_up(source: LiveSource) -> int:
+    trap = source._last_whole[0][1].traps.get(abi.CLASSES[VERSION])
+    if trap is None:
+        return 0
+    assert trap.served.ns == trap.served.count * 1000
+    assert trap.service.total() == trap.served.count
+    return trap.served.count

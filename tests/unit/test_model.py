@@ -25,6 +25,7 @@ from lpttrace.snapshot import (
     VcpuCounters,
     VmKey,
 )
+from tests.unit import timed
 
 PSCI = TrapClass("hypercall", "psci_version", "")
 
@@ -120,13 +121,14 @@ def test_no_traps_without_begin_and_end(
             assert vcpu.hypercalls is None and vcpu.timer_traps is None
 
 
-def test_what_is_not_visible_has_its_reason(after: Snapshot) -> None:
-    assert not_visible(after) == ()
+def test_what_is_not_visible_has_its_reason() -> None:
+    seeing = timed.after()
+    assert not_visible(seeing) == ()
     probes = (
-        *(p for p in after.probes if p.name not in ("kvm_hvc_arm64", "kvm_update_lpt_time")),
+        *(p for p in seeing.probes if p.name not in ("kvm_hvc_arm64", "kvm_update_lpt_time")),
         Probe("kvm_update_lpt_time", False, "this kernel has no function frob"),
     )
-    assert not_visible(replace(after, probes=probes)) == (
+    assert not_visible(replace(seeing, probes=probes)) == (
         ("hypercalls", "kvm_hvc_arm64 was not tried"),
         ("LPT", "this kernel has no function frob"),
     )

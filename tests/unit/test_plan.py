@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import errno
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +62,70 @@ def test_defines() -> None:
     }
 
 
+# The facts behind each group of macros of bpf/compat.h, and what they become.
+GROUPS: dict[str, dict[str, int]] = {
+    "guest registers": {"kvm_vcpu.arch.ctxt": 256},
+    "hardware timers": {
+        "kvm_vcpu.arch.ctxt.sys_regs": 1088,
+        "CNTP_CTL_EL0": 177,
+        "CNTV_CTL_EL0": 175,
+    },
+    "emulated timers": {
+        "kvm_vcpu.arch.timer_cpu.timers": 4896,
+        "arch_timer_context": 104,
+        "arch_timer_context.hrtimer": 8,
+        "hrtimer._softexpires": 32,
+    },
+    "timer to vcpu": {"arch_timer_context.vcpu": 0},
+    "timer to its number": {"arch_timer_context.timer_id": 108},
+    "stolen time": {"kvm_vcpu.arch.steal.last_steal": 6040},
+    "file to vm": {"file.private_data": 200},
+}
+MACROS: dict[str, dict[str, int]] = {
+    "guest registers": {"KVM_VCPU_X0": 256},
+    "hardware timers": {"KVM_VCPU_SYS_REGS": 1088, "CNTP_CTL": 177, "CNTV_CTL": 175},
+    "emulated timers": {
+        "KVM_VCPU_TIMERS": 4896,
+        "TIMER_SIZE": 104,
+        "TIMER_HRTIMER": 8,
+        "HRTIMER_EXPIRES": 32,
+    },
+    "timer to vcpu": {"TIMER_VCPU": 0},
+    "timer to its number": {"TIMER_ID": 108},
+    "stolen time": {"KVM_VCPU_LAST_STEAL": 6040},
+    "file to vm": {"FILE_PRIVATE_DATA": 200},
+}
+
+
+def defines_with(numbers: dict[str, int]) -> dict[str, int]:
+    """What further numbers add to the macros of GOOD."""
+    extended = replace(GOOD, offsets={**GOOD.offsets, **numbers})
+    plain = make_plan(GOOD, 7).defines
+    return {k: v for k, v in make_plan(extended, 7).defines.items() if k not in plain}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_of_macros_comes_together(group: str) -> None:
+    assert defines_with(GROUPS[group]) == MACROS[group]
+
+
+@pytest.mark.parametrize(
+    ("group", "missing"), [(g, n) for g, names in GROUPS.items() for n in names]
+)
+def test_a_group_of_macros_comes_not_in_part(group: str, missing: str) -> None:
+    everything = {name: number for names in GROUPS.values() for name, number in names.items()}
+    del everything[missing]
+    others = {macro: n for g, macros in MACROS.items() if g != group for macro, n in macros.items()}
+    assert defines_with(everything) == others
+
+
+def test_every_optional_macro_of_the_programs_is_planned() -> None:
+    text = (Path(__file__).resolve().parents[2] / "bpf" / "compat.h").read_text()
+    asked = set(re.findall(r"^#(?:ifdef |(?:el)?if defined\()(\w+)", text, re.M))
+    planned = {macro for macros in MACROS.values() for macro in macros} | {"KVM_RUNNING_VCPU"}
+    assert asked and asked <= planned
+
+
 def test_hidden_symbols_leave_no_address() -> None:
     hidden = replace(GOOD, symbols={"kvm_running_vcpu": 0, "__per_cpu_offset": 0})
     assert "KVM_RUNNING_VCPU" not in make_plan(hidden, 7).defines
@@ -75,7 +141,21 @@ def test_another_lpt_symbol_moves_both_probes_and_no_other() -> None:
 def test_nothing_is_named_before_traps_can_begin_and_end() -> None:
     order = [probe.name for probe in PROBES]
     assert order.index("kvm_entry") < order.index("kvm_exit") < order.index("kvm_hvc_arm64")
-    assert order.index("kvm_update_lpt_time_return") < order.index("kvm_update_lpt_time")
+    assert order.index("kvm_write_guest") < order.index("kvm_update_lpt_time")
+
+
+@pytest.mark.parametrize(
+    "probe", [p for p in PROBES if p.kind == "kretprobe"], ids=lambda p: p.name
+)
+def test_what_returns_is_attached_before_what_calls(probe: ProbeSpec) -> None:
+    order = [(p.kind, p.target) for p in PROBES]
+    assert order.index(("kretprobe", probe.target)) < order.index(("kprobe", probe.target))
+    assert probe.name == f"{probe.target}_return"
+
+
+def test_names_and_programs_are_there_once() -> None:
+    assert len({probe.name for probe in PROBES}) == len(PROBES)
+    assert len({probe.program for probe in PROBES}) == len(PROBES)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +164,8 @@ def test_nothing_is_named_before_traps_can_begin_and_end() -> None:
         ("kvm_hvc_arm64", GOOD, errno.ENOENT, "no tracepoint kvm_hvc_arm64"),
         ("kvm_update_lpt_time", GOOD, errno.ENOENT, "lacks the LPT patches"),
         ("kvm_write_guest", GOOD, errno.ENOENT, "no function kvm_write_guest"),
+        ("kvm_timer_update_irq", GOOD, errno.ENOENT, "no tracepoint kvm_timer_update_irq"),
+        ("kvm_arch_vm_ioctl_return", GOOD, errno.ENOENT, "no function kvm_arch_vm_ioctl"),
         ("kvm_arch_vcpu_load", GOOD, errno.EINVAL, "refused kprobe kvm_arch_vcpu_load: Invalid"),
         ("kvm_arch_vcpu_load", without("kprobes"), errno.ENOENT, "kprobes is bad"),
         ("kvm_exit", GOOD, 0, "refused program on_kvm_exit: invalid insn"),

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Optional
 
 import pytest
@@ -15,15 +14,12 @@ from lpttrace.render import (
     errno_name,
     fit,
     frequency,
-    lpt_line,
     printable,
     rate,
+    share,
     share_lines,
     width,
 )
-from lpttrace.snapshot import LptStructure, LptUpdates
-
-STRUCTURE = LptStructure(0, 0, 2, 25_000_000, 100_000_000, 1 << 63, 1 << 61, 61, 63)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +90,14 @@ def test_frequencies_are_exact(hertz: int, text: str) -> None:
     assert frequency(hertz) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "-"), (0, "0 %"), (0.0012, "0.12 %"), (0.125, "12.5 %"), (1.5, "150.0 %")],
+)
+def test_shares_of_time(value: Optional[float], text: str) -> None:
+    assert share(value) == text
+
+
 def test_errno_names() -> None:
     assert (errno_name(22), errno_name(4096)) == ("EINVAL", "4096")
 
@@ -121,19 +125,7 @@ def test_names_are_cut() -> None:
     assert fit("日本語", 4) == "日…"
     assert fit("日本語", 6) == "日本語"
     assert width("日本e\u0301") == 5
-
-
-def test_lpt_lines(model: Model) -> None:
-    assert [lpt_line(vm.counters.lpt) for vm in model.vms] == [
-        "native 24 MHz, PV 100 MHz, sequence 2, scale right, 1 published (12.3 µs)",
-        "2 einval (1.50 µs), last error EINVAL",
-        "off for this VM",
-        "unknown: no update seen, the VM ran before lpttrace was attached",
-    ]
-    assert lpt_line(None) == "n/a"
-    wrong = replace(STRUCTURE, scale_mult=STRUCTURE.scale_mult // 2)
-    assert "scale off by 5.0e-01" in lpt_line(LptUpdates(structure=wrong))
-    assert "a frequency is zero" in lpt_line(LptUpdates(structure=replace(wrong, pv_freq=0)))
+    assert (width("µs ▸"), width("")) == (4, 0)
 
 
 def test_shares(model: Model) -> None:

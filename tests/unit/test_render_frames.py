@@ -16,9 +16,22 @@ from lpttrace.model import Guest, Model, compare, tally
 from lpttrace.model_order import arrange
 from lpttrace.render import width
 from lpttrace.snapshot import Snapshot, VmKey
+from tests.unit import timed
 
 NOW = datetime(2026, 11, 22, 18, 0, 0, 123_456, timezone.utc)
-ALL = frame_text.TextOptions(vcpus=True, classes=True)
+ALL = frame_text.TextOptions(vcpus=True, classes=True, events=True)
+
+
+@pytest.fixture
+def before(before: Snapshot) -> Snapshot:
+    """Where all can be seen."""
+    return replace(before, probes=timed.probes())
+
+
+@pytest.fixture
+def after(after: Snapshot) -> Snapshot:
+    """Where all can be seen."""
+    return replace(after, probes=timed.probes())
 
 
 @pytest.fixture
@@ -35,6 +48,54 @@ def stock(before: Snapshot, after: Snapshot, guests: Mapping[VmKey, Guest]) -> M
 
 def test_text(model: Model, golden: Callable[[str, str], None]) -> None:
     golden("top.txt", frame_text.frame(model, arrange(model.vms), NOW, ALL))
+
+
+def test_text_of_timers_and_pvtime(golden: Callable[[str, str], None]) -> None:
+    model = timed.timed()
+    golden("top-time.txt", frame_text.frame(model, arrange(model.vms), NOW, ALL))
+
+
+def test_text_where_little_can_be_seen() -> None:
+    model = timed.blind("kvm_timer_update_irq", "kvm_update_stolen_time", "kvm_arch_vm_ioctl")
+    text = frame_text.frame(model, model.vms, NOW, ALL)
+    assert "timer interrupts, timer lateness: n/a: no kvm_timer_update_irq here" in text
+    assert "stolen time: n/a: no kvm_update_stolen_time here" in text
+    (row,) = (line for line in text.splitlines() if line.split()[:3] == ["100", "0", "101"])
+    assert row.split()[-5:] == ["n/a", "n/a", "n/a", "0", "-"]
+    assert "TRAP/IRQ TIME/IRQ" not in text
+    without_traps = timed.blind("kvm_handle_sys_reg")
+    text = frame_text.frame(without_traps, without_traps.vms, NOW, ALL)
+    (cells,) = (line.split() for line in text.splitlines() if " physical " in line)
+    assert cells == ["100", "0", "physical", "280", "240.0", "n/a", "n/a", "28"]
+
+
+def test_a_wide_terminal_shows_more(model: Model) -> None:
+    heads = []
+    for columns in (80, 100, 120):
+        options = frame_text.TextOptions(columns=columns)
+        text = frame_text.frame(model, model.vms, NOW, options)
+        assert max(width(line) for line in text.splitlines()) <= columns
+        heads.append(text.splitlines()[3])
+    assert ["MEAN" in head for head in heads] == [False, True, True]
+    assert ["IRQ" in head for head in heads] == [False, False, True]
+
+
+def test_alarms_are_in_every_frame() -> None:
+    model = timed.timed()
+    text = frame_text.frame(model, model.vms, NOW, frame_text.TextOptions())
+    (alarm,) = (line for line in text.splitlines() if line.startswith("ALARM"))
+    assert alarm.startswith("ALARM: LPT of 300: factor native_to_pv is off by")
+    assert [line.split()[-1] for line in text.splitlines()[4:7]] == [
+        "published",
+        "refused",
+        "wrong",
+    ]
+
+
+def test_no_events() -> None:
+    model = timed.timed()
+    text = frame_text.frame(model, (), NOW, frame_text.TextOptions(events=True))
+    assert "no LPT update and no call about a VM's attributes was seen" in text
 
 
 def test_text_of_a_stock_kernel(stock: Model, golden: Callable[[str, str], None]) -> None:
@@ -58,6 +119,44 @@ def test_json(model: Model, golden: Callable[[str, str], None]) -> None:
     text = frame_json.encode(model, arrange(model.vms), NOW)
     assert "\n" not in text and text.isascii()
     golden("top.json", json.dumps(json.loads(text), indent=1) + "\n")
+
+
+def test_json_of_timers_and_pvtime(golden: Callable[[str, str], None]) -> None:
+    model = timed.timed()
+    text = frame_json.encode(model, arrange(model.vms), NOW)
+    golden("top-time.json", json.dumps(json.loads(text), indent=1) + "\n")
+
+
+def test_json_says_null_for_times_that_cannot_be_seen() -> None:
+    model = timed.blind(
+        "kvm_timer_update_irq", "kvm_update_stolen_time", "kvm_hvc_arm64", "kvm_handle_sys_reg"
+    )
+    document = frame_json.document(model, model.vms, NOW)
+    for vm in document["vms"]:
+        assert vm["pv_time"] is None
+        for vcpu in vm["vcpus"]:
+            assert (vcpu["timer_interrupts"], vcpu["lateness"], vcpu["stolen"]) == (None,) * 3
+    model = timed.blind("kvm_handle_sys_reg")
+    (vcpu,) = frame_json.document(model, model.vms, NOW)["vms"][0]["vcpus"]
+    assert vcpu["timer_interrupts"]["physical"]["traps_per_interrupt"] is None
+
+
+def test_json_without_an_interval() -> None:
+    model = compare(None, tally(timed.after()), timed.GUESTS)
+    vm = frame_json.document(model, model.vms, NOW)["vms"][0]
+    (vcpu,) = vm["vcpus"]
+    write = vcpu["timer_traps"]["cntp_ctl_el0"]["write"]
+    assert write["interval"] is None and write["service"]["p50_seconds"] > 0
+    assert vcpu["timer_interrupts"]["physical"]["interval"] is None
+    assert vcpu["stolen"]["share"] is None and vcpu["lateness"]["interval"] is None
+
+
+def test_json_has_the_events_of_the_vms_shown() -> None:
+    model = timed.timed()
+    events = frame_json.document(model, model.vms[1:2], NOW)["events"]
+    assert [(event["vm"], event["kind"]) for event in events] == [("200", "has_attr")]
+    # Four seconds before the snapshot, which is of now.
+    assert events[0]["time"] == "2026-11-22T17:59:56.123Z"
 
 
 def test_json_keeps_names_as_they_are(model: Model, guests: Mapping[VmKey, Guest]) -> None:

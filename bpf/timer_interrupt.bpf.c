@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Timer interrupts: how many are made pending for the guest, and how late they reach it. */
+#include "trap.h"
+
+#define TIMER_CASE(name, intid) \
+	case intid:             \
+		return LPT_TIMER_##name;
+
+static __always_inline u32 timer_of_intid(u32 intid)
+{
+	switch (intid) {
+		LPT_TIMERS(TIMER_CASE)
+	}
+	return LPT_TIMER_OTHER;
+}
+
+/* Atomic: the handler of an hrtimer may count on another CPU. */
+static __always_inline void count_interrupt(struct lpt_slot *slot, u64 timer)
+{
+	AS_INDEX(timer);
+	if (timer < LPT_TIMER_COUNT)
+		__sync_fetch_and_add(&slot->interrupts[timer].delivered, 1);
+}
+
+static __always_inline bool is_write(u32 class)
+{
+	return class >= LPT_READ_CNTPCT_EL0 && (class - LPT_READ_CNTPCT_EL0) % 2;
+}
+
+static __always_inline void deliver_late(struct lpt_slot *slot, u64 deadline)
+{
+	if (!deadline)
+		return;
+	slot->deadline_ns = deadline;
+	slot->work |= LPT_DEADLINE;
+}
+
+static __always_inline void set_deadline(struct lpt_slot *slot, u64 timer)
+{
+	AS_INDEX(timer);
+	if (timer >= LPT_TIMER_OTHER)
+		return;
+	/* The deadline it wrote had passed: no hrtimer was started for it. */
+	if (is_write(slot->pending))
+		__sync_fetch_and_add(&slot->interrupts[timer].overdue, 1);
+	else
+		deliver_late(slot, hrtimer_expiry(slot->vcpu, timer));
+}
+
+/*
+ * kvm_timer_update_irq(vcpu_id, irq, level), when KVM sets a timer's line. Raw tracepoint, on the
+ * vCPU's thread or in an interrupt on its CPU. A timer that hardware fires is looked at whenever
+ * the vCPU gets a CPU; that its line is still up then is no new interrupt.
+ */
+int on_timer_update_irq(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct lpt_slot *slot;
+	u64 thread;
+	u32 timer;
+
+	/* KVM tells of lines that stay down at every trapped access. */
+	if (!(u32)ctx->args[2])
+		return 0;
+	thread = bpf_get_current_pid_tgid();
+	slot = slot_of_thread(thread);
+	if (!slot && runs_vcpu(thread))
+		COUNT_LOSS(timer_interrupts);
+	if (!slot || slot->vcpu_id != (u32)ctx->args[0] || slot->work & LPT_FOREIGN)
+		return 0;
+	timer = timer_of_intid(ctx->args[1]);
+	if (slot->work & LPT_LOADED && had_fired(slot->vcpu, timer))
+		return 0;
+	count_interrupt(slot, timer);
+	set_deadline(slot, timer);
+	return 0;
+}
+
+/*
+ * kvm_timer_hrtimer_expire(context): an emulated timer's deadline; kvm_timer_update_irq follows.
+ * Raw tracepoint, in an interrupt. With nohz_full it may be on a CPU that runs another vCPU, or
+ * none: then it is counted here.
+ */
+int on_timer_expire(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 context = ctx->args[0], vcpu = vcpu_of_timer(context);
+	u64 thread = bpf_get_current_pid_tgid();
+	/* The idle thread is 0, as is the thread of a slot that nobody has. */
+	struct lpt_slot *slot = thread ? slot_of_thread(thread) : NULL;
+	u32 timer;
+
+	if (!vcpu || (slot && slot->vcpu == vcpu))
+		return 0;
+	if (slot)
+		slot->work |= LPT_FOREIGN;
+	slot = slot_of_vcpu(vcpu);
+	if (!slot)
+		return 0;
+	timer = timer_of_context(vcpu, context);
+	count_interrupt(slot, timer);
+	if (timer < LPT_TIMER_OTHER)
+		deliver_late(slot, hrtimer_expiry(vcpu, timer));
+	return 0;
+}

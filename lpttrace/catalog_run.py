@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Metrics of the run itself: what is watched, and what could not be counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lpttrace.catalog_metric import (
+    HYPERCALL_PROBES,
+    INTERRUPT_PROBES,
+    LPT_PROBES,
+    STOLEN_PROBES,
+    TIMER_TRAP_PROBES,
+    Metric,
+)
+
+__all__ = [
+    "BUILD",
+    "CNTFRQ",
+    "LOSSES",
+    "LOST_EVENTS",
+    "LOST_HYPERCALLS",
+    "LOST_TIMER_INTERRUPTS",
+    "LOST_TIMER_TRAPS",
+    "NOT_REMEMBERED",
+    "PROBE_ATTACHED",
+    "READ_SECONDS",
+    "TORN_READS",
+    "UNTIMED_LPT_UPDATES",
+    "UNTIMED_STOLEN_TIME_UPDATES",
+    "VCPUS_WITHOUT_SLOT",
+    "VM",
+    "VMS_WITHOUT_RECORD",
+]
+
+BUILD = Metric(
+    "lpttrace_build_info",
+    "info",
+    ("version", "source"),
+    "Version of lpttrace, and whether the numbers are live or synthetic.",
+)
+PROBE_ATTACHED = Metric(
+    "lpttrace_probe_attached",
+    "gauge",
+    ("probe",),
+    "1 if lpttrace counts at this place of the kernel, 0 if it could not attach there "
+    "(the reason is in the log and in lpttrace doctor).",
+)
+CNTFRQ = Metric(
+    "lpttrace_cntfrq_hertz",
+    "gauge",
+    (),
+    "CNTFRQ_EL0 of this host: the frequency of its system counter, which guests without LPT see.",
+    "hertz",
+)
+VM = Metric(
+    "lpttrace_vm_info",
+    "info",
+    ("vm", "name", "pid", "uuid"),
+    "Which VM the label vm stands for: name and UUID given to QEMU, else executable[pid].",
+)
+VCPUS_WITHOUT_SLOT = Metric(
+    "lpttrace_vcpus_without_slot_total",
+    "counter",
+    (),
+    "vCPUs that are not counted because all slots were taken: raise --max-vcpus.",
+)
+VMS_WITHOUT_RECORD = Metric(
+    "lpttrace_vms_without_record_total",
+    "counter",
+    (),
+    "VMs that are not counted because all records were taken: raise --max-vcpus.",
+)
+NOT_REMEMBERED = Metric(
+    "lpttrace_refusals_not_remembered_total",
+    "counter",
+    (),
+    "Times a vCPU got a CPU and could be neither given a slot nor noted as refused, so that it may "
+    "be in lpttrace_vcpus_without_slot_total more than once: raise --max-vcpus.",
+)
+LOST_HYPERCALLS = Metric(
+    "lpttrace_lost_hypercalls_total",
+    "counter",
+    (),
+    "Hypercalls of vCPUs without a slot (tracepoint kvm_hvc_arm64).",
+    probes=HYPERCALL_PROBES,
+)
+LOST_TIMER_TRAPS = Metric(
+    "lpttrace_lost_timer_traps_total",
+    "counter",
+    (),
+    "Timer traps of vCPUs without a slot (tracepoint kvm_handle_sys_reg).",
+    probes=TIMER_TRAP_PROBES,
+)
+LOST_TIMER_INTERRUPTS = Metric(
+    "lpttrace_lost_timer_interrupts_total",
+    "counter",
+    (),
+    "Timer interrupts of vCPUs without a slot (tracepoint kvm_timer_update_irq).",
+    probes=INTERRUPT_PROBES,
+)
+UNTIMED_STOLEN_TIME_UPDATES = Metric(
+    "lpttrace_untimed_stolen_time_updates_total",
+    "counter",
+    (),
+    "Updates of stolen time that are not counted because their end was not seen.",
+    probes=STOLEN_PROBES,
+)
+LOST_EVENTS = Metric(
+    "lpttrace_lost_events_total",
+    "counter",
+    (),
+    "LPT updates and calls about VM attributes that were counted, but are not among the events "
+    "because there was no room for them.",
+)
+UNTIMED_LPT_UPDATES = Metric(
+    "lpttrace_untimed_lpt_updates_total",
+    "counter",
+    (),
+    "LPT updates that are not counted because their begin could not be stored.",
+    probes=LPT_PROBES,
+)
+TORN_READS = Metric(
+    "lpttrace_torn_reads_total",
+    "counter",
+    (),
+    "Times a vCPU was too busy to be read whole, so that its counts of the reading before were "
+    "used again.",
+)
+READ_SECONDS = Metric(
+    "lpttrace_read_duration_seconds",
+    "gauge",
+    (),
+    "How long reading all counters for this exposition took.",
+    "seconds",
+)
+
+LOSSES: Mapping[str, Metric] = {
+    "no_slot": VCPUS_WITHOUT_SLOT,
+    "no_vm": VMS_WITHOUT_RECORD,
+    "not_remembered": NOT_REMEMBERED,
+    "hypercalls": LOST_HYPERCALLS,
+    "timer_traps": LOST_TIMER_TRAPS,
+    "timer_interrupts": LOST_TIMER_INTERRUPTS,
+    "steals_untimed": UNTIMED_STOLEN_TIME_UPDATES,
+    "events": LOST_EVENTS,
+    "updates_untimed": UNTIMED_LPT_UPDATES,
+    "torn": TORN_READS,
+}
+"""Metric of every key of Snapshot.losses."""

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From the bytes of the maps to counters. Pure."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from typing import Callable, Optional
+
+from lpttrace import abi
+from lpttrace.abi import TrapClass
+from lpttrace.snapshot import (
+    Account,
+    Answers,
+    Calls,
+    Event,
+    Histogram,
+    Interrupts,
+    LptStructure,
+    LptUpdates,
+    Stolen,
+    Trap,
+    VcpuCounters,
+    VmKey,
+)
+
+__all__ = [
+    "COUNTS_END",
+    "decode_calls",
+    "decode_event",
+    "decode_histogram",
+    "decode_lpt",
+    "decode_vcpu",
+    "field_names",
+]
+
+COUNTS_END = abi.Slot.late.offset
+"""Where the counts of a slot end and its histograms begin."""
+
+_BEGIN = abi.Slot.sequence.offset
+_CELL_WORDS = 2 * len(abi.OUTCOMES)
+_LOW_BYTES = abi.Histogram.low.size
+_ODD_LANES = 64 * (abi.BUCKETS // 2)
+_EVEN = int.from_bytes(b"\xff\xff\xff\xff\0\0\0\0" * (abi.BUCKETS // 2), "little")
+_NO_HIGH = bytes(abi.Histogram.high.size)
+_HISTOGRAM = ctypes.sizeof(abi.Histogram)
+_SERVICE = abi.Slot.service.offset
+_LATE = abi.Slot.late.offset
+_NEVER = Account()
+
+# Reads a part of the slot, by its begin and end.
+_Read = Callable[[int, int], bytes]
+
+
+def field_names(layout: ctypes.Structure) -> list[str]:
+    """The fields of a ctypes structure."""
+    return [field[0] for field in layout._fields_]
+
+
+def decode_histogram(raw: bytes) -> Histogram:
+    """A struct lpt_histogram, as the kernel of a little-endian machine wrote it."""
+    low = int.from_bytes(raw[:_LOW_BYTES], "little")
+    lanes = (low & _EVEN) | (low >> 32 & _EVEN) << _ODD_LANES
+    if raw[_LOW_BYTES:] != _NO_HIGH:
+        high = memoryview(raw)[_LOW_BYTES:].cast("H").tolist()
+        lanes += Histogram.of(high).lanes << 32
+    return Histogram(lanes)
+
+
+def decode_vcpu(
+    slot: abi.SlotHead, vm: VmKey, counts: bytes, read: _Read, before: Optional[VcpuCounters]
+) -> Optional[VcpuCounters]:
+    """One vCPU from its slot; counts is the slot from `sequence` to COUNTS_END.
+
+    Histograms of what has changed since `before` are read; None if one does not belong to counts.
+    """
+    whole = abi.Slot.from_buffer_copy(bytes(_BEGIN) + counts + bytes(_TAIL))
+    traps = _traps(counts, whole.pending, read, before.traps if before else {})
+    lateness = _account(whole.lateness)
+    late = before.late if before else Histogram()
+    if lateness.count != (before.lateness.count if before else 0):
+        late = decode_histogram(read(_LATE, _LATE + _HISTOGRAM))
+    if traps is None or late.total() != lateness.count:
+        return None
+    unknown = any(cls.name == "unknown" for cls in traps)
+    return VcpuCounters(
+        vm,
+        slot.vcpu_id,
+        slot.tid,
+        traps,
+        whole.unpaired,
+        whole.last_unknown if unknown else None,
+        _interrupts(whole),
+        lateness,
+        late,
+        _stolen(whole.stolen),
+        _answers(whole),
+    )
+
+
+_TAIL = ctypes.sizeof(abi.Slot) - COUNTS_END
+
+
+def _account(account: abi.Account) -> Account:
+    return Account(account.count, account.ns) if account.count else _NEVER
+
+
+def _traps(
+    counts: bytes, pending: int, read: _Read, before: Mapping[TrapClass, Trap]
+) -> Optional[dict[TrapClass, Trap]]:
+    words = memoryview(counts)[abi.Slot.cells.offset - _BEGIN :].cast("Q").tolist()
+    traps = {}
+    for index, trap_class in enumerate(abi.CLASSES):
+        cell = words[index * _CELL_WORDS : (index + 1) * _CELL_WORDS]
+        waiting = int(pending == index != abi.NO_CLASS)
+        if not waiting and not any(cell):
+            continue
+        trap = _trap(cell, waiting, index, read, before.get(trap_class))
+        if trap is None:
+            return None
+        traps[trap_class] = trap
+    return traps
+
+
+def _trap(
+    cell: list[int], pending: int, index: int, read: _Read, before: Optional[Trap]
+) -> Optional[Trap]:
+    served, served_ns, out, out_ns, user, user_ns = cell
+    if before is not None and before.served.count == served:
+        service, account = before.service, before.served
+    else:
+        at = _SERVICE + index * _HISTOGRAM
+        service, account = decode_histogram(read(at, at + _HISTOGRAM)), Account(served, served_ns)
+        if service.total() != served:
+            return None
+    apart = Account(out, out_ns) if out else _NEVER
+    return Trap(account, apart, Account(user, user_ns) if user else _NEVER, pending, service)
+
+
+def _interrupts(whole: abi.Slot) -> dict[str, Interrupts]:
+    return {
+        timer: Interrupts(counts.delivered, counts.overdue)
+        for timer, counts in zip(abi.TIMERS, whole.interrupts)
+        if counts.delivered
+    }
+
+
+def _stolen(stolen: abi.Stolen) -> Optional[Stolen]:
+    updates = _account(stolen.updates)
+    return Stolen(updates, stolen.stolen_ns) if updates.count else None
+
+
+def _answers(whole: abi.Slot) -> dict[str, Answers]:
+    return {
+        question: Answers(a.asked, a.refused, ctypes.c_int64(a.last).value)
+        for question, a in zip(abi.QUESTIONS, whole.answers)
+        if a.asked
+    }
+
+
+def decode_lpt(vm: abi.Vm) -> LptUpdates:
+    """The LPT part of a struct lpt_vm."""
+    accounts = {
+        name: Account(account.count, account.ns)
+        for name, account in zip(abi.UPDATE_RESULTS, vm.updates)
+        if account.count
+    }
+    nothing = accounts.pop("nothing", _NEVER).count
+    published = _structure(vm.published) if vm.published_ns else None
+    # A sequence number of 0 means that no host has published anything before.
+    previous = _structure(vm.previous) if vm.previous.sequence_number else None
+    return LptUpdates(accounts, nothing, vm.last_error, published, vm.published_ns, previous)
+
+
+def _structure(structure: abi.Structure) -> LptStructure:
+    return LptStructure(**{name: int(getattr(structure, name)) for name in field_names(structure)})
+
+
+def decode_calls(vm: abi.Vm) -> dict[str, Calls]:
+    """Calls about attributes of a struct lpt_vm, by kind; those never made are absent."""
+    return {
+        kind: Calls(calls.done, calls.failed)
+        for kind, calls in zip(abi.CALLS, vm.calls)
+        if calls.done or calls.failed
+    }
+
+
+def decode_event(key: bytes, value: bytes, vms: Mapping[int, VmKey]) -> Optional[Event]:
+    """A struct lpt_event; None if its VM is not among vms, which is by index."""
+    k, event = abi.EventKey.from_buffer_copy(key), abi.Event.from_buffer_copy(value)
+    vm = vms.get(event.vm)
+    if vm is None or vm.seen_ns > k.ns or k.kind >= len(abi.EVENT_KINDS):
+        return None
+    kind = abi.EVENT_KINDS[k.kind]
+    if kind == "update":
+        old, new = event.value >> 32, event.value & 0xFFFFFFFF
+        return Event(k.ns, vm, kind, event.error, old_hz=old, new_hz=new if event.has_value else 0)
+    told = event.value if event.has_value else None
+    return Event(k.ns, vm, kind, event.error, event.group, event.attribute, told)

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Our writing of the exposition against prometheus_client's, and how much of it there can be."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Union
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as parse_openmetrics,
+)
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from lpttrace import synthetic
+from lpttrace.abi import CALLS, CLASSES, QUESTIONS, TIMERS
+from lpttrace.catalog import (
+    LOSSES,
+    METRICS,
+    MOST_SERIES_OF_512_VCPUS,
+    MOST_SERIES_OF_A_VCPU,
+    MOST_SERIES_OF_A_VM,
+)
+from lpttrace.exporter import SnapshotCollector
+from lpttrace.exporter_columns import COLUMNS, LE, TABLES, Distribution
+from lpttrace.exporter_tables import Tables
+from lpttrace.exporter_text import compress
+from lpttrace.model import Guest
+from lpttrace.quantiles import COARSE_BOUNDS, cumulative
+from lpttrace.snapshot import (
+    Account,
+    Answers,
+    Calls,
+    Histogram,
+    Interrupts,
+    LptUpdates,
+    Probe,
+    Snapshot,
+    Stolen,
+    Trap,
+    VcpuCounters,
+    VmCounters,
+    VmKey,
+)
+
+from .conftest import BOUND_TIMES, STRUCTURE, WEB, served
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+HOUR = 3600 * 10**9
+
+
+def collector(snapshot: Snapshot, guests: Mapping[VmKey, Guest]) -> SnapshotCollector:
+    return SnapshotCollector(lambda: snapshot, lambda _: guests, "live", lambda: 1.75e9)
+
+
+def ours(of: SnapshotCollector, openmetrics: bool) -> str:
+    text = b"".join(of.write(openmetrics, list)).decode()
+    return f"{text}# EOF\n" if openmetrics else text
+
+
+def theirs(of: SnapshotCollector, openmetrics: bool) -> str:
+    registry = CollectorRegistry()
+    registry.register(of)
+    text: bytes = (
+        generate_openmetrics(registry)  # type: ignore[no-untyped-call]
+        if openmetrics
+        else generate_latest(registry)
+    )
+    return text.decode()
+
+
+def parse(text: str, openmetrics: bool) -> list[Any]:
+    families: Iterable[Any] = (
+        parse_openmetrics(text) if openmetrics else parse_text(text)  # type: ignore[no-untyped-call]
+    )
+    return list(families)
+
+
+def samples(families: list[Any]) -> Samples:
+    found = [((s.name, frozenset(s.labels.items())), s.value) for f in families for s in f.samples]
+    assert len(dict(found)) == len(found), "a series is there twice"
+    return dict(found)
+
+
+def series(of: SnapshotCollector) -> Samples:
+    return samples(parse(ours(of, False), False))
+
+
+def synthetic_snapshot(vms: int, vcpus: int, elapsed_ns: int = HOUR) -> Snapshot:
+    times = iter((1, 1 + elapsed_ns, 1 + elapsed_ns))
+    return synthetic.SyntheticSource(vms, vcpus, clock=lambda: next(times)).read()
+
+
+def assert_same(of: SnapshotCollector, openmetrics: bool) -> None:
+    own, library = (parse(write(of, openmetrics), openmetrics) for write in (ours, theirs))
+    assert [(f.name, f.type, f.documentation, f.unit) for f in own] == [
+        (f.name, f.type, f.documentation, f.unit) for f in library
+    ]
+    assert samples(own) == samples(library)
+
+
+@pytest.mark.parametrize("openmetrics", [False, True])
+def test_the_same_as_prometheus_client(
+    complete: Snapshot, guests: Mapping[VmKey, Guest], openmetrics: bool
+) -> None:
+    names = {key: replace(guest, name=guest.name + '%s 100% \\ "') for key, guest in guests.items()}
+    assert_same(collector(complete, names), openmetrics)
+
+
+@pytest.mark.parametrize("openmetrics", [False, True])
+def test_the_same_of_many_vcpus(openmetrics: bool) -> None:
+    snapshot = synthetic_snapshot(8, 9)
+    assert_same(collector(snapshot, synthetic.identify(snapshot)), openmetrics)
+
+
+@pytest.mark.parametrize("openmetrics", [False, True])
+def test_the_same_of_nothing(openmetrics: bool) -> None:
+    empty = Snapshot(1, 2, (), (), (), dict.fromkeys(LOSSES, 0))
+    assert_same(collector(empty, {}), openmetrics)
+
+
+def test_large_numbers_are_exact(complete: Snapshot, guests: Mapping[VmKey, Guest]) -> None:
+    count, ns = (1 << 53) + 1, 10**18 + 1
+    vcpu = VcpuCounters(WEB, 0, 1, {CLASSES[1]: Trap(scheduled_out=Account(count, ns))})
+    text = ours(collector(replace(complete, vcpus=(vcpu,)), guests), False)
+    labels = '{function="unknown",vcpu="0",vm="1234"}'
+    assert f"lpttrace_hypercalls_total{labels} {count}\n" in text
+    labels = '{function="unknown",reason="scheduled_out",vcpu="0",vm="1234"}'
+    apart = f"lpttrace_hypercall_apart_seconds_total{labels}"
+    assert f"{apart} {ns}e-9\n" in text
+
+
+def test_every_metric_is_in_the_complete_snapshot(
+    complete: Snapshot, guests: Mapping[VmKey, Guest]
+) -> None:
+    families = parse(ours(collector(complete, guests), True), True)
+    assert {f.name for f in families if f.samples} == {metric.family for metric in METRICS}
+    assert set(COLUMNS) == set(METRICS) and set(TABLES) == set(vars(Tables()))
+
+
+def bucket(of: Samples, le: Union[str, float], **labels: str) -> float:
+    name = "lpttrace_hypercall_service_duration_seconds_bucket"
+    return of[name, frozenset({**labels, "le": str(le)}.items())]
+
+
+def test_a_time_equal_to_a_bound_is_under_it(
+    complete: Snapshot, guests: Mapping[VmKey, Guest]
+) -> None:
+    found = series(collector(complete, guests))
+    what = {"vm": "1234", "function": "psci_version"}
+    assert BOUND_TIMES == (1024, 1024, 1025)
+    # vCPU 0 has these and 900 ns, vCPU 1 has 256 ns.
+    assert bucket(found, "2.56e-07", **what) == 1
+    assert bucket(found, "5.12e-07", **what) == 1
+    assert bucket(found, "1.024e-06", **what) == 4
+    assert bucket(found, "2.048e-06", **what) == 5
+    assert bucket(found, "+Inf", **what) == 5
+    name = "lpttrace_hypercall_service_duration_seconds"
+    assert found[f"{name}_count", frozenset(what.items())] == 5
+    assert found[f"{name}_sum", frozenset(what.items())] == (1024 + 1024 + 1025 + 900 + 256) / 1e9
+
+
+@pytest.mark.parametrize("bound", COARSE_BOUNDS)
+def test_every_bound(bound: int, complete: Snapshot, guests: Mapping[VmKey, Guest]) -> None:
+    vcpu = VcpuCounters(WEB, 0, 1, {CLASSES[2]: served(bound - 1, bound, bound + 1)})
+    found = series(collector(replace(complete, vcpus=(vcpu,)), guests))
+    what = {"vm": "1234", "function": CLASSES[2].name}
+    values = [bucket(found, le, **what) for le in LE]
+    place = COARSE_BOUNDS.index(bound)
+    assert values[place] == 2
+    assert values[place + 1 :] == [3] * (len(values) - place - 1)
+    assert all(float(le) * 10**9 == bound for le, bound in zip(LE, COARSE_BOUNDS))
+
+
+def test_distributions_are_those_of_quantiles() -> None:
+    for counts in ([0] * 114, list(range(114)), [1] * 114, [1 << 47] * 114, [7] + [0] * 113):
+        histogram = Histogram.of(counts)
+        assert list(Distribution.of(histogram, 0).buckets) == cumulative(histogram)
+
+
+def test_histograms_add_up_over_vcpus_and_stay_with_the_vm() -> None:
+    snapshot = synthetic_snapshot(2, 3)
+    guests = synthetic.identify(snapshot)
+    ended = replace(snapshot, vms=tuple(replace(vm, alive=False) for vm in snapshot.vms))
+    found = series(collector(snapshot, guests))
+    assert series(collector(ended, guests)) == found
+    for (name, labels), value in found.items():
+        if name == "lpttrace_timer_trap_service_duration_seconds_count":
+            per_vcpu = [
+                served
+                for (other, more), served in found.items()
+                if other == "lpttrace_timer_traps_served_total" and labels < more
+            ]
+            assert len(per_vcpu) == 3 and sum(per_vcpu) == value > 0
+
+
+def test_counters_and_buckets_never_shrink() -> None:
+    earlier: Samples = {}
+    for elapsed in (*range(0, 400_000_000, 7_654_321), 10**10, HOUR):
+        snapshot = synthetic_snapshot(4, 2, elapsed)
+        found = series(collector(snapshot, synthetic.identify(snapshot)))
+        growing = {k: v for k, v in found.items() if k[0].endswith(("_total", "_bucket", "_sum"))}
+        assert all(growing[key] >= value for key, value in earlier.items())
+        earlier = growing
+
+
+def test_series_of_512_vcpus() -> None:
+    snapshot = synthetic_snapshot(64, 8)
+    found = series(collector(snapshot, synthetic.identify(snapshot)))
+    assert 0.9 * MOST_SERIES_OF_512_VCPUS < len(found) < MOST_SERIES_OF_512_VCPUS
+
+
+def busiest(vcpus: int) -> Snapshot:
+    """A VM whose guest does all that it can."""
+    key, one = WEB, Account(1, 1000)
+    trap = replace(served(1000), scheduled_out=one, userspace=one)
+    vcpu = VcpuCounters(
+        key,
+        0,
+        1,
+        {cls: trap for cls in CLASSES[1:]},
+        interrupts=dict.fromkeys(TIMERS, Interrupts(2, 1)),
+        lateness=one,
+        late=served(1000).service,
+        stolen=Stolen(one, 1),
+        answers=dict.fromkeys(QUESTIONS, Answers(2, 1, 0)),
+    )
+    lpt = LptUpdates({"published": one}, 1, 0, STRUCTURE, 1, STRUCTURE)
+    vm = VmCounters(key, 1, True, lpt, dict.fromkeys(CALLS, Calls(1, 1)))
+    probes = dict.fromkeys(probe for metric in METRICS for probe in metric.probes)
+    return Snapshot(
+        1,
+        2,
+        (vm,),
+        tuple(replace(vcpu, vcpu=number) for number in range(vcpus)),
+        tuple(Probe(name, True) for name in probes),
+        dict.fromkeys(LOSSES, 0),
+    )
+
+
+def test_no_guest_makes_more_series_than_documented(guests: Mapping[VmKey, Guest]) -> None:
+    none, one, two = (len(series(collector(busiest(vcpus), guests))) for vcpus in (0, 1, 2))
+    run = len(series(collector(replace(busiest(0), vms=()), guests)))
+    assert two - one == MOST_SERIES_OF_A_VCPU
+    assert one - run - MOST_SERIES_OF_A_VCPU == MOST_SERIES_OF_A_VM
+    assert none - run < MOST_SERIES_OF_A_VM
+
+
+def test_it_comes_in_small_parts() -> None:
+    snapshot = synthetic_snapshot(64, 8)
+    of = collector(snapshot, synthetic.identify(snapshot))
+    parts = of.write(False, list)
+    assert max(map(len, parts)) < 200_000
+    assert gzip.decompress(b"".join(compress(parts))) == b"".join(parts)
