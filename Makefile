@@ -12,11 +12,12 @@ export PATH := $(CURDIR)/$(dir $(PROMTOOL)):$(PATH)
 # Of the tests, beyond what the lab needs (lab setup has its own list).
 TEST_PACKAGES := clang-format python3-bpfcc python3-venv shellcheck tmux
 
-PY_SOURCES := lpttrace tests deploy/lab/lab deploy/lab/labkit
+PY_SOURCES := lpttrace tests deploy/lab/lab deploy/lab/labkit deploy/lab/bench \
+	deploy/lab/timer_interrupts.py
 C_SOURCES   = $(shell git ls-files '*.c' '*.h')
 SH_SOURCES  = $(shell git ls-files '*.sh') .ci/run
 
-.PHONY: demo test check setup lint types unit golden wheel clean
+.PHONY: demo test bench check setup lint types unit golden wheel clean
 
 demo:
 	$(LAB) setup
@@ -26,7 +27,12 @@ test: setup check
 	$(LAB) build
 	$(BIN)/pytest tests/lab
 
-# As root: it installs Debian packages. Everything else needs no root.
+# Writes what lpttrace costs to docs/overhead.md; as root, for it attaches to this machine's kernel.
+bench: setup $(VENV)/.done
+	$(LAB) setup bpftool
+	$(BIN)/python deploy/lab/bench/run
+
+# As root: it installs Debian packages. Everything else but bench needs no root.
 setup:
 	$(LAB) setup $(TEST_PACKAGES)
 

@@ -102,7 +102,9 @@ class Lab:
         with Payload(path) as payload:
             payload.orders(orders)
             payload.project(self.project)
-            payload.add(self.workload(), "usr/local/bin/labvmm")
+            for program in workload.PROGRAMS:
+                payload.add(self.workload() / program, f"usr/local/bin/{program}")
+            payload.link("lab/Image", qemu.IMAGE_DISK)
             for addition in task.additions:
                 payload.add(addition.host, str(addition.guest))
 

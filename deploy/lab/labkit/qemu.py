@@ -14,6 +14,8 @@ MEMORY_MIB = 2048
 # cost much to emulate and change nothing here.
 CPUS = {"nvhe": "cortex-a57", "vhe": "max,pauth=off,sve=off"}
 OUTPUT, ERRORS, CONTROL, TERMINAL = "lab.stdout", "lab.stderr", "lab.control", "lab.terminal"
+# Where the machine finds the image of the kernel that it runs, for guests to run it, too.
+IMAGE_DISK = "/dev/vdc"
 # Any failure of the kernel ends the machine (with -no-reboot) instead of hanging it.
 KERNEL_ARGUMENTS = "console=ttyAMA0 root=/dev/vda ro init=/sbin/init panic=-1 oops=panic"
 
@@ -53,6 +55,7 @@ def command(machine: Machine, run: Run) -> list[str]:
     argv += ["-chardev", f"file,id=console,path={_escaped(run.console)}"]
     argv += ["-serial", "chardev:console"]
     # The board gives its last virtio slot to the first device, and Linux counts from the first.
+    argv += _disk("image", machine.image)
     argv += _disk("payload", run.payload) + _disk("root", machine.rootfs)
     argv += ["-object", "rng-builtin,id=rng", "-device", "virtio-rng-device,rng=rng"]
     return argv + _ports(run.ports)

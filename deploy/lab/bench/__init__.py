@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What tracing costs: `run` on the developer's machine, `inside` in the lab's."""
