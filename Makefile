@@ -25,7 +25,7 @@ demo:
 
 test: setup check
 	$(LAB) build
-	$(BIN)/pytest tests/lab
+	$(BIN)/pytest -n 2 --dist loadfile tests/lab
 
 # Writes what lpttrace costs to docs/overhead.md; as root, for it attaches to this machine's kernel.
 bench: setup $(VENV)/.done

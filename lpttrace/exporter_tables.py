@@ -150,7 +150,7 @@ def _add_run(tables: Tables, snapshot: Snapshot, run: Run) -> None:
 
 
 def _add_vcpu(tables: Tables, vm: _Vm, vcpu: VcpuCounters) -> None:
-    labels = whose(vm=vm.label, vcpu=str(vcpu.vcpu))
+    labels = _vcpu_labels(vm.label, vcpu.vcpu)
     _add_traps(tables, vm.times, labels, vcpu.traps)
     stolen = vcpu.stolen or _NO_STOLEN
     late = (vcpu.lateness.count, vcpu.lateness.ns)
@@ -164,6 +164,11 @@ def _add_vcpu(tables: Tables, vm: _Vm, vcpu: VcpuCounters) -> None:
         counts = vm.questions.setdefault(question, [0, 0])
         counts[0] += answers.asked - answers.refused
         counts[1] += answers.refused
+
+
+@lru_cache(maxsize=1024)
+def _vcpu_labels(vm: str, vcpu: int) -> Labels:
+    return whose(vm=vm, vcpu=str(vcpu))
 
 
 def _add_traps(

@@ -70,5 +70,5 @@ def test_a_kernel_keeps_its_rows_promise(lab: Lab, kernel: str, mode: str) -> No
     assert cpus == "3"
     assert (symbols != "0") == KERNELS[kernel]["lpt"]
     text = "\n".join(messages)
-    assert ("VHE mode initialized" in text) == (mode == "vhe")
+    assert ("]: VHE mode initialized" in text) == (mode == "vhe")
     assert "25.00MHz" in text

@@ -28,6 +28,13 @@ def test_the_mirror_is_the_one_apt_uses() -> None:
     ]
 
 
+def test_another_release_is_on_the_mirror_of_this_one() -> None:
+    lines = host.sources("bookworm", TARGETS)
+    assert host.other_release(lines, "bookworm", "sid") == "deb http://mirror.test/debian/ sid main"
+    with pytest.raises(LabError, match="no mirror of Debian bookworm itself"):
+        host.other_release(lines[1:], "bookworm", "sid")
+
+
 @pytest.mark.parametrize("targets", ["", "Somebody|http://other.test/|stable|main\n"])
 def test_no_debian_mirror_says_what_to_do(targets: str) -> None:
     with pytest.raises(LabError, match="run `apt-get update` as root"):

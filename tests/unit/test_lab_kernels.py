@@ -6,7 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from labkit import kernels
+from labkit import kernel_build, kernel_source, kernels
+from labkit.cache import Cache, digest
 from labkit.errors import LabError
 from labkit.kernel_build import lost_options
 
@@ -30,6 +31,7 @@ def test_the_projects_kernels() -> None:
     rows = kernels.load(ROWS)
     assert rows["lpt-6.1"].lpt and rows["lpt-6.1"].patches
     assert not rows["stock-6.1"].lpt and not rows["stock-6.1"].patches
+    assert rows["lpt-6.1-planted"].patches[:-1] == rows["lpt-6.1"].patches
     assert kernels.DEFAULT in rows
     files = [file for row in rows.values() for file in (*row.config, *row.patches)]
     assert [file for file in files if not file.is_file()] == []
@@ -45,6 +47,7 @@ def test_paths_are_relative_to_the_list(tmp_path: Path) -> None:
         (ROW + 'colour = "red"\n', "a-1.0: colour: unknown key"),
         (ROW.replace("lpt = false\n", ""), "a-1.0: lpt: missing"),
         (ROW.replace("false", '"no"'), "a-1.0: lpt: not a bool"),
+        (ROW + "release = 13\n", "a-1.0: release: not a str"),
         ("a = 1\n", "a: not a table"),
         ("[", "cannot be read"),
     ],
@@ -52,6 +55,30 @@ def test_paths_are_relative_to_the_list(tmp_path: Path) -> None:
 def test_a_wrong_row_is_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(LabError, match=f"kernels.toml: {message}"):
         load(tmp_path, text)
+
+
+def test_only_a_source_of_this_release_is_to_be_installed(tmp_path: Path) -> None:
+    here = load(tmp_path, ROW)["a-1.0"]
+    elsewhere = load(tmp_path, ROW.replace("1.0", "2.0") + 'release = "sid"\n')["a-2.0"]
+    assert (here.release, elsewhere.release) == (None, "sid")
+    assert kernels.packages([here, elsewhere]) == {"linux-source-1.0"}
+
+
+def test_a_source_of_another_release_is_what_the_cache_has(tmp_path: Path) -> None:
+    kernel = load(tmp_path, ROW + 'release = "sid"\n')["a-1.0"]
+    cache = Cache(tmp_path / "cache")
+    assert kernel_source.here(cache, kernel) is None
+    assert kernel_build.entry(cache, kernel) is None
+
+    def fetched(scratch: Path) -> Path:
+        (scratch / "result").mkdir()
+        (scratch / "result/version").write_text("linux-source-1.0\t1.0.9-1")
+        return scratch / "result"
+
+    entry = cache.make(kernel.source, digest({"release": "sid"}), fetched)
+    assert kernel_source.get(cache, kernel) == kernel_source.Source(
+        "linux-source-1.0\t1.0.9-1", entry / "linux-source-1.0.tar.xz"
+    )
 
 
 def test_an_unknown_kernel_is_answered_with_those_there_are(tmp_path: Path) -> None:

@@ -4,6 +4,6 @@
 Imports point one way:
 
     errors <- process, progress, cache, kernels, qemu, streams, terminal
-           <- host, kernel_build <- rootfs, workload
+           <- host <- kernel_source <- kernel_build <- rootfs, workload
            <- payload, emulator <- session <- lab <- options, cli
 """

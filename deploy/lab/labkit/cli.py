@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from labkit import host, kernel_build, options, terminal
+from labkit import host, kernel_build, kernels, options, terminal
 from labkit.cache import Cache, default_root
 from labkit.emulator import tail
 from labkit.errors import LabError, LostMachine
@@ -85,10 +85,11 @@ def _run_command(
 
 
 def _list(lab: Lab, _asked: argparse.Namespace) -> int:
-    print(f"{'KERNEL':<12} {'LPT':<4} {'IMAGE':<10} DESCRIPTION")
+    width = max(map(len, lab.kernels))
+    print(f"{'KERNEL':<{width}} {'LPT':<4} {'IMAGE':<10} DESCRIPTION")
     for kernel in lab.kernels.values():
         lpt = "yes" if kernel.lpt else "no"
-        print(f"{kernel.name:<12} {lpt:<4} {_image(lab, kernel):<10} {kernel.description}")
+        print(f"{kernel.name:<{width}} {lpt:<4} {_image(lab, kernel):<10} {kernel.description}")
     recipe = lab.rootfs_recipe()
     built = _megabytes(lab.cache.path("rootfs", recipe.key()))
     print(f"\nroot file system: Debian {recipe.release} arm64, {built}")
@@ -97,9 +98,10 @@ def _list(lab: Lab, _asked: argparse.Namespace) -> int:
 
 
 def _image(lab: Lab, kernel: Kernel) -> str:
-    if host.missing([kernel.source, *host.PACKAGES]):
+    if host.missing([*kernels.packages([kernel]), *host.PACKAGES]):
         return "no packages"
-    return _megabytes(lab.cache.path(f"kernel-{kernel.name}", kernel_build.key(kernel)))
+    built = kernel_build.entry(lab.cache, kernel)
+    return _megabytes(built) if built else "not built"
 
 
 def _megabytes(path: Path) -> str:

@@ -24,6 +24,7 @@ PACKAGES = (
     # the kernels
     "bc",
     "bison",
+    "ccache",
     "dwarves",
     "flex",
     "gcc",
@@ -89,6 +90,23 @@ def apt_sources(codename: str) -> list[str]:
     """`sources` of this machine, so that what it may reach, and through what, is known to work."""
     query = ["apt-get", "indextargets", "--format", INDEX_FORMAT, "Created-By: Packages"]
     return sources(codename, output(query))
+
+
+def release_source(wanted: str) -> str:
+    """The sources.list line of another Debian release, on the mirror of this machine's own."""
+    return other_release(apt_sources(own := release()), own, wanted)
+
+
+def other_release(lines: Sequence[str], own: str, wanted: str) -> str:
+    """The line of the release `own`, made one of the release `wanted`."""
+    for line in lines:
+        kind, uri, suite, component = line.split()
+        if suite == own:
+            return f"{kind} {uri} {wanted} {component}"
+    raise LabError(
+        f"apt knows no mirror of Debian {own} itself to download Debian {wanted} from: "
+        "add one to /etc/apt/sources.list"
+    )
 
 
 def install(packages: Sequence[str]) -> None:

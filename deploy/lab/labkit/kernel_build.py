@@ -10,29 +10,34 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from labkit import kernel_source
 from labkit.cache import Cache, digest
 from labkit.errors import LabError
+from labkit.kernel_source import Source
 from labkit.kernels import Kernel
 from labkit.process import logged, output
 from labkit.progress import Progress
 
 CROSS = "aarch64-linux-gnu-"
-MAKE = ("make", "ARCH=arm64", f"CROSS_COMPILE={CROSS}")
+MAKE = ("make", "ARCH=arm64", f"CROSS_COMPILE={CROSS}", f"CC=ccache {CROSS}gcc")
 # Nothing of the machine that builds it goes into the kernel.
 ENVIRONMENT = {
     "KBUILD_BUILD_USER": "lpttrace",
     "KBUILD_BUILD_HOST": "lab",
     "KBUILD_BUILD_TIMESTAMP": "1970-01-01",
 }
+# Kernels that differ by a patch share what it leaves alone. Each is compiled in a directory of its
+# own, whose name is in the debugging information only.
+CCACHE = {"CCACHE_DEPEND": "true", "CCACHE_NOHASHDIR": "true", "CCACHE_MAXSIZE": "2G"}
 COMPILED = re.compile(r"  (?:CC|AS|HOSTCC)\s")
 NOT_SET = re.compile(r"# (CONFIG_\w+) is not set")
 
 
-def key(kernel: Kernel) -> str:
+def key(kernel: Kernel, source: Source) -> str:
     """The hash of everything that the kernel's image depends on."""
     parts: dict[str, str | bytes] = {
         "name": kernel.name,
-        "source": output(["dpkg-query", "--show", kernel.source]),
+        "source": source.version,
         "compiler": output([f"{CROSS}gcc", "--version"]),
         "btf": output(["pahole", "--version"]),
         "make": repr((MAKE, sorted(ENVIRONMENT.items()))),
@@ -44,9 +49,17 @@ def key(kernel: Kernel) -> str:
 
 def make(cache: Cache, kernel: Kernel) -> Path:
     """The kernel's image, built now if the cache does not have it."""
-    name, hashed = f"kernel-{kernel.name}", key(kernel)
+    source = kernel_source.get(cache, kernel)
+    name, hashed = _entry(kernel, source)
     log = cache.log(name, hashed)
-    return cache.make(name, hashed, partial(_build, kernel, log)) / "Image"
+    build = partial(_build, kernel, source.archive, log, cache.root / "ccache")
+    return cache.make(name, hashed, build) / "Image"
+
+
+def entry(cache: Cache, kernel: Kernel) -> Path | None:
+    """Where what is built of the kernel is or would be; None if not even its source is here."""
+    source = kernel_source.here(cache, kernel)
+    return cache.path(*_entry(kernel, source)) if source else None
 
 
 def lost_options(fragment: str, config: str) -> list[str]:
@@ -64,13 +77,17 @@ def lost_options(fragment: str, config: str) -> list[str]:
     return [line for line in map(str.strip, fragment.splitlines()) if lost(line)]
 
 
-def _build(kernel: Kernel, log: Path, scratch: Path) -> Path:
+def _entry(kernel: Kernel, source: Source) -> tuple[str, str]:
+    return f"kernel-{kernel.name}", key(kernel, source)
+
+
+def _build(kernel: Kernel, archive: Path, log: Path, ccache: Path, scratch: Path) -> Path:
     log.unlink(missing_ok=True)
     with Progress(f"building the kernel {kernel.name}") as progress:
         progress.update("unpacking the source")
-        source = _unpack(kernel, log, scratch)
+        source = _unpack(kernel, archive, log, scratch)
         _configure(kernel, log, source)
-        _compile(kernel, log, source, progress)
+        _compile(kernel, log, ccache, source, progress)
     result = scratch / "result"
     result.mkdir()
     shutil.copy(source / "arch/arm64/boot/Image", result)
@@ -79,8 +96,7 @@ def _build(kernel: Kernel, log: Path, scratch: Path) -> Path:
     return result
 
 
-def _unpack(kernel: Kernel, log: Path, scratch: Path) -> Path:
-    archive = Path("/usr/src") / f"{kernel.source}.tar.xz"
+def _unpack(kernel: Kernel, archive: Path, log: Path, scratch: Path) -> Path:
     logged(["tar", "--extract", "--file", str(archive), "--directory", str(scratch)], log)
     source = scratch / kernel.source
     for patch in kernel.patches:
@@ -112,7 +128,7 @@ def _check(file: Path, lost: Sequence[str]) -> None:
 OBJECTS = 1200
 
 
-def _compile(kernel: Kernel, log: Path, source: Path, progress: Progress) -> None:
+def _compile(kernel: Kernel, log: Path, ccache: Path, source: Path, progress: Progress) -> None:
     compiled = 0
 
     def count(line: str) -> None:
@@ -122,7 +138,8 @@ def _compile(kernel: Kernel, log: Path, source: Path, progress: Progress) -> Non
 
     jobs = len(os.sched_getaffinity(0))
     version = f"LOCALVERSION=-{kernel.name}"
-    logged([*MAKE, f"-j{jobs}", version, "Image"], log, cwd=source, env=ENVIRONMENT, on_line=count)
+    environment = {**ENVIRONMENT, **CCACHE, "CCACHE_DIR": str(ccache)}
+    logged([*MAKE, f"-j{jobs}", version, "Image"], log, cwd=source, env=environment, on_line=count)
 
 
 def _read(kernel: Kernel, file: Path) -> bytes:

@@ -4,22 +4,28 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.errors import LabError
 
 DEFAULT = "lpt-6.1"
+REQUIRED = {"description": str, "source": str, "config": list, "patches": list, "lpt": bool}
+OPTIONAL = {"release": str}
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One host kernel: what it is built from, and what it promises."""
+    """One host kernel: what it is built from, and what it promises.
+
+    `release` is None if `source` is a package of the release that this machine runs.
+    """
 
     name: str
     description: str
     source: str
+    release: str | None
     config: tuple[Path, ...]
     patches: tuple[Path, ...]
     lpt: bool
@@ -37,6 +43,11 @@ def load(path: Path) -> dict[str, Kernel]:
     return {name: _kernel(path, name, row) for name, row in rows.items()}
 
 
+def packages(kernels: Iterable[Kernel]) -> set[str]:
+    """The packages to be installed for these kernels."""
+    return {kernel.source for kernel in kernels if kernel.release is None}
+
+
 def find(kernels: Mapping[str, Kernel], name: str) -> Kernel:
     """The kernel of that name; the error lists those there are."""
     try:
@@ -47,18 +58,18 @@ def find(kernels: Mapping[str, Kernel], name: str) -> Kernel:
 
 
 def _kernel(path: Path, name: str, row: object) -> Kernel:
-    types = {"description": str, "source": str, "config": list, "patches": list, "lpt": bool}
     if not isinstance(row, dict):
         raise LabError(f"{path}: {name}: not a table")
-    for key in sorted(types.keys() ^ row.keys()):
+    for key in sorted((REQUIRED.keys() ^ row.keys()) - OPTIONAL.keys()):
         raise LabError(f"{path}: {name}: {key}: {'unknown key' if key in row else 'missing'}")
-    for key, kind in types.items():
-        if not isinstance(row[key], kind):
+    for key, kind in (REQUIRED | OPTIONAL).items():
+        if key in row and not isinstance(row[key], kind):
             raise LabError(f"{path}: {name}: {key}: not a {kind.__name__}")
     return Kernel(
         name=name,
         description=row["description"],
         source=row["source"],
+        release=row.get("release"),
         config=tuple(path.parent / file for file in row["config"]),
         patches=tuple(path.parent / file for file in row["patches"]),
         lpt=row["lpt"],

@@ -51,7 +51,7 @@ class Lab:
 
     def packages(self) -> list[str]:
         """The Debian packages that the lab needs."""
-        return sorted({*host.PACKAGES, *(row.source for row in self.kernels.values())})
+        return sorted({*host.PACKAGES, *kernels.packages(self.kernels.values())})
 
     def require_packages(self) -> None:
         if absent := host.missing(self.packages()):
