@@ -11,6 +11,7 @@ import mmap
 import os
 import platform
 import sys
+import time
 from types import TracebackType
 from typing import Optional
 
@@ -21,8 +22,11 @@ __all__ = ["MappedArray", "delete", "insert", "keys", "lookup", "lookup_u32", "p
 # asm/unistd.h of the two architectures that the programs load on.
 _BPF_SYSCALL = {"aarch64": 280, "x86_64": 321}
 _LOOKUP, _UPDATE, _DELETE, _NEXT_KEY = 1, 2, 3, 4
-# A reading that meets the writer is repeated; the writer is at work for nanoseconds per trap.
+# A reading that meets the writer is repeated; the writer is at work for nanoseconds per trap,
+# unless a hypervisor under this host has taken its CPU: then it is waited for.
 _ATTEMPTS = 200
+_IMPATIENT = 20
+_WAIT_SECONDS = 0.0002
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -148,10 +152,12 @@ class MappedArray:
         begin = index * self.stride + self.layout.sequence.offset
         stop = index * self.stride + (end or self.stride)
         odd = 0 if sys.byteorder == "little" else 3
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             first = self._memory[begin:stop]
             if not first[odd] & 1 and first == self._memory[begin:stop]:
                 return first
+            if attempt >= _IMPATIENT:
+                time.sleep(_WAIT_SECONDS)
         return None
 
     def write_u64(self, index: int, value: int) -> None:
