@@ -269,7 +269,7 @@ struct lpt_slot {
 	unsigned int work;    /* enum lpt_work */
 	unsigned int pending; /* class of the trap being served: issued, not yet in its cell */
 	unsigned int outcome; /* of the trap being served, as far as known */
-	unsigned int reserved;
+	unsigned int raised;  /* a bit for each emulated timer whose line is up */
 	unsigned long long unpaired;	 /* traps that began before the programs were attached */
 	unsigned long long last_unknown; /* the last function id counted in LPT_HVC_UNKNOWN */
 	struct lpt_interrupts interrupts[LPT_TIMER_COUNT];

@@ -2,6 +2,8 @@
 /* Timer interrupts: how many are made pending for the guest, and how late they reach it. */
 #include "trap.h"
 
+#define VIRTUAL_TIMER_INTID 27
+
 #define TIMER_CASE(name, intid) \
 	case intid:             \
 		return LPT_TIMER_##name;
@@ -27,51 +29,62 @@ static __always_inline bool is_write(u32 class)
 	return class >= LPT_READ_CNTPCT_EL0 && (class - LPT_READ_CNTPCT_EL0) % 2;
 }
 
-static __always_inline void deliver_late(struct lpt_slot *slot, u64 deadline)
+/* Counts an interrupt of an emulated timer, which expired then; not if its line is up already. */
+static __always_inline void raise_emulated(struct lpt_slot *slot, u64 timer, u64 expired)
 {
-	if (!deadline)
+	u32 bit = 1 << (timer & 31);
+
+	if (slot->raised & bit)
 		return;
-	slot->deadline_ns = deadline;
+	slot->raised |= bit;
+	count_interrupt(slot, timer);
+	/* The deadline that the guest is writing had passed: no hrtimer was started for it. */
+	if (is_write(slot->pending)) {
+		AS_INDEX(timer);
+		if (timer < LPT_TIMER_COUNT)
+			__sync_fetch_and_add(&slot->interrupts[timer].overdue, 1);
+		return;
+	}
+	slot->deadline_ns = expired;
 	slot->work |= LPT_DEADLINE;
 }
 
-static __always_inline void set_deadline(struct lpt_slot *slot, u64 timer)
+static __always_inline void raise(struct lpt_slot *slot, u32 timer)
 {
-	AS_INDEX(timer);
-	if (timer >= LPT_TIMER_OTHER)
-		return;
-	/* The deadline it wrote had passed: no hrtimer was started for it. */
-	if (is_write(slot->pending))
-		__sync_fetch_and_add(&slot->interrupts[timer].overdue, 1);
-	else
-		deliver_late(slot, hrtimer_expiry(slot->vcpu, timer));
+	u64 expired = timer < LPT_TIMER_OTHER ? hrtimer_expiry(slot->vcpu, timer) : 0;
+
+	if (expired)
+		raise_emulated(slot, timer, expired);
+	else if (!(slot->work & LPT_LOADED) || !had_fired(slot->vcpu, timer))
+		count_interrupt(slot, timer);
 }
 
 /*
- * kvm_timer_update_irq(vcpu_id, irq, level), when KVM sets a timer's line. Raw tracepoint, on the
- * vCPU's thread or in an interrupt on its CPU. A timer that hardware fires is looked at whenever
- * the vCPU gets a CPU; that its line is still up then is no new interrupt.
+ * kvm_timer_update_irq(vcpu_id, intid, level), when KVM sets a timer's line. Raw tracepoint, on the
+ * vCPU's thread or in an interrupt on its CPU. What is no new interrupt: an emulated timer's line
+ * is raised again whenever the vCPU gets a CPU while it is up, and the line of a timer that
+ * hardware fires is looked at then.
  */
 int on_timer_update_irq(struct bpf_raw_tracepoint_args *ctx)
 {
+	u32 level = ctx->args[2], intid = ctx->args[1];
 	struct lpt_slot *slot;
 	u64 thread;
-	u32 timer;
 
-	/* KVM tells of lines that stay down at every trapped access. */
-	if (!(u32)ctx->args[2])
+	/* Hardware fires the virtual timer; that its line is down is told at every trapped access.
+	 */
+	if (!level && intid == VIRTUAL_TIMER_INTID)
 		return 0;
 	thread = bpf_get_current_pid_tgid();
 	slot = slot_of_thread(thread);
-	if (!slot && runs_vcpu(thread))
+	if (!slot && level && runs_vcpu(thread))
 		COUNT_LOSS(timer_interrupts);
 	if (!slot || slot->vcpu_id != (u32)ctx->args[0] || slot->work & LPT_FOREIGN)
 		return 0;
-	timer = timer_of_intid(ctx->args[1]);
-	if (slot->work & LPT_LOADED && had_fired(slot->vcpu, timer))
-		return 0;
-	count_interrupt(slot, timer);
-	set_deadline(slot, timer);
+	if (level)
+		raise(slot, timer_of_intid(intid));
+	else
+		slot->raised &= ~(1 << timer_of_intid(intid));
 	return 0;
 }
 
@@ -96,8 +109,7 @@ int on_timer_expire(struct bpf_raw_tracepoint_args *ctx)
 	if (!slot)
 		return 0;
 	timer = timer_of_context(vcpu, context);
-	count_interrupt(slot, timer);
 	if (timer < LPT_TIMER_OTHER)
-		deliver_late(slot, hrtimer_expiry(vcpu, timer));
+		raise_emulated(slot, timer, hrtimer_expiry(vcpu, timer));
 	return 0;
 }

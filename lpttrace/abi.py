@@ -270,7 +270,7 @@ class Slot(ctypes.Structure):
         ("work", ctypes.c_uint32),
         ("pending", ctypes.c_uint32),
         ("outcome", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
+        ("raised", ctypes.c_uint32),
         ("unpaired", ctypes.c_uint64),
         ("last_unknown", ctypes.c_uint64),
         ("interrupts", Interrupts * len(TIMERS)),

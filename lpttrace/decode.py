@@ -44,9 +44,14 @@ _ODD_LANES = 64 * (abi.BUCKETS // 2)
 _EVEN = int.from_bytes(b"\xff\xff\xff\xff\0\0\0\0" * (abi.BUCKETS // 2), "little")
 _NO_HIGH = bytes(abi.Histogram.high.size)
 _HISTOGRAM = ctypes.sizeof(abi.Histogram)
+_ACCOUNT_BYTES = ctypes.sizeof(abi.Account)
+_CELL_BYTES = ctypes.sizeof(abi.Cell)
+_CELLS = abi.Slot.cells.offset
+_LATENESS = abi.Slot.lateness.offset
 _SERVICE = abi.Slot.service.offset
 _LATE = abi.Slot.late.offset
 _NEVER = Account()
+_ATTEMPTS = 200
 
 # Reads a part of the slot, by its begin and end.
 _Read = Callable[[int, int], bytes]
@@ -72,16 +77,15 @@ def decode_vcpu(
 ) -> Optional[VcpuCounters]:
     """One vCPU from its slot; counts is the slot from `sequence` to COUNTS_END.
 
-    Histograms of what has changed since `before` are read; None if one does not belong to counts.
+    What has changed since `before` is read again together with its histogram, so that the writer
+    need not pause for longer than that takes. None if it never did.
     """
     whole = abi.Slot.from_buffer_copy(bytes(_BEGIN) + counts + bytes(_TAIL))
     traps = _traps(counts, whole.pending, read, before.traps if before else {})
-    lateness = _account(whole.lateness)
-    late = before.late if before else Histogram()
-    if lateness.count != (before.lateness.count if before else 0):
-        late = decode_histogram(read(_LATE, _LATE + _HISTOGRAM))
-    if traps is None or late.total() != lateness.count:
+    late = _late(whole.lateness, read, before)
+    if traps is None or late is None:
         return None
+    lateness, histogram = late
     unknown = any(cls.name == "unknown" for cls in traps)
     return VcpuCounters(
         vm,
@@ -92,7 +96,7 @@ def decode_vcpu(
         whole.last_unknown if unknown else None,
         _interrupts(whole),
         lateness,
-        late,
+        histogram,
         _stolen(whole.stolen),
         _answers(whole),
     )
@@ -125,16 +129,45 @@ def _traps(
 def _trap(
     cell: list[int], pending: int, index: int, read: _Read, before: Optional[Trap]
 ) -> Optional[Trap]:
-    served, served_ns, out, out_ns, user, user_ns = cell
-    if before is not None and before.served.count == served:
-        service, account = before.service, before.served
+    if before is not None and before.served.count == cell[0]:
+        service, served = before.service, before.served
     else:
-        at = _SERVICE + index * _HISTOGRAM
-        service, account = decode_histogram(read(at, at + _HISTOGRAM)), Account(served, served_ns)
-        if service.total() != served:
+        at = _CELLS + index * _CELL_BYTES
+        found = _with_histogram(at, at + _CELL_BYTES, _SERVICE + index * _HISTOGRAM, read)
+        if found is None:
             return None
+        now, service = found
+        # The one that was being served may be among them by now.
+        pending = pending if now[::2] == cell[::2] else 0
+        cell, served = now, Account(now[0], now[1])
+    _, _, out, out_ns, user, user_ns = cell
     apart = Account(out, out_ns) if out else _NEVER
-    return Trap(account, apart, Account(user, user_ns) if user else _NEVER, pending, service)
+    return Trap(served, apart, Account(user, user_ns) if user else _NEVER, pending, service)
+
+
+def _with_histogram(
+    begin: int, end: int, histogram: int, read: _Read
+) -> Optional[tuple[list[int], Histogram]]:
+    # Accounts and the histogram of the first of them, of one moment; None if the writer never
+    # paused for so long.
+    for _ in range(_ATTEMPTS):
+        sequence = read(_BEGIN, _BEGIN + 4)
+        accounts, raw = read(begin, end), read(histogram, histogram + _HISTOGRAM)
+        if sequence[0] & 1 or sequence != read(_BEGIN, _BEGIN + 4):
+            continue
+        words, counted = memoryview(accounts).cast("Q").tolist(), decode_histogram(raw)
+        if counted.total() == words[0]:
+            return words, counted
+    return None
+
+
+def _late(
+    lateness: abi.Account, read: _Read, before: Optional[VcpuCounters]
+) -> Optional[tuple[Account, Histogram]]:
+    if lateness.count == (before.lateness.count if before else 0):
+        return (before.lateness, before.late) if before else (_NEVER, Histogram())
+    found = _with_histogram(_LATENESS, _LATENESS + _ACCOUNT_BYTES, _LATE, read)
+    return (Account(*found[0]), found[1]) if found else None
 
 
 def _interrupts(whole: abi.Slot) -> dict[str, Interrupts]:

@@ -86,13 +86,11 @@ class SnapshotCollector(Collector):
             tables, metrics = self._tables()
         return [_filled(metric, tables) for metric in metrics]
 
-    def write(
-        self, openmetrics: bool, pack: Callable[[Iterator[bytes]], list[bytes]]
-    ) -> list[bytes]:
-        """The same as text, which pack gets in parts; without the end mark of OpenMetrics."""
-        # Two of them at once would take twice the memory.
+    def write(self, openmetrics: bool) -> Iterator[bytes]:
+        """The same as text, made as it is taken; without the end mark of OpenMetrics."""
         with self._lock, _no_garbage():
-            return pack(encode(*self._tables(), openmetrics))
+            tables, metrics = self._tables()
+        return encode(tables, metrics, openmetrics)
 
 
 def _family(metric: catalog.Metric) -> Any:
@@ -207,18 +205,19 @@ class MetricsServer:
             print(f"warning: cannot answer a scrape: {error}", file=sys.stderr)
             return plain(start, "503 Service Unavailable", f"{error}\n")
 
-    def _metrics(self, environ: dict[str, Any], start: Start) -> list[bytes]:
+    def _metrics(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         encode_process, kind = choose_encoder(environ.get("HTTP_ACCEPT", ""))
-        last = [encode_process(self._process)]
-        headers = [("Content-Type", kind)]
-        pack: Callable[[Iterable[bytes]], list[bytes]] = list
-        if gzip_accepted(environ.get("HTTP_ACCEPT_ENCODING", "")):
-            headers.append(("Content-Encoding", "gzip"))
-            pack = compress
         openmetrics = kind.startswith("application/openmetrics-text")
-        parts = self._collector.write(openmetrics, lambda parts: pack(chain(parts, last)))
-        start("200 OK", [*headers, ("Content-Length", str(sum(map(len, parts))))])
-        return parts
+        # A part at a time: all of it is megabytes, which nobody would use again until next time.
+        parts = chain(self._collector.write(openmetrics), [encode_process(self._process)])
+        headers = [("Content-Type", kind)]
+        if not gzip_accepted(environ.get("HTTP_ACCEPT_ENCODING", "")):
+            start("200 OK", headers)
+            return parts
+        packed = compress(parts)
+        length = ("Content-Length", str(sum(map(len, packed))))
+        start("200 OK", [*headers, ("Content-Encoding", "gzip"), length])
+        return packed
 
 
 _LANDING = f"""<!DOCTYPE html>

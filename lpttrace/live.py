@@ -45,8 +45,6 @@ __all__ = ["LiveOptions", "LiveSource", "attach_plan", "explain_outcomes"]
 
 _SLOT_HEAD = sizeof(abi.SlotHead)
 _STATE = {name: value for value, name in enumerate(abi.STATES)}
-# Readings of one vCPU whose histograms did not belong to its counts, before it is given up.
-_ATTEMPTS = 20
 _MAX_EVENTS = 256
 _EVENT_WAITS_NS = 10_000_000_000
 
@@ -209,20 +207,18 @@ class LiveSource:
                 yield index, self._last_whole[index][1]
 
     def _read_slot(self, index: int, slot: abi.SlotHead, vm: VmKey) -> bool:
-        # The histograms are read between two equal readings of the counts, and add up to them.
         before = self._last_whole.get(index)
-        for _ in range(_ATTEMPTS):
-            counts = self._slots.stable(index, COUNTS_END)
-            if counts is None:
-                return False
-            if before and before[0] == counts and before[1].tid == slot.tid:
-                return True
-            read = partial(self._slots.copy, index)
-            vcpu = decode_vcpu(slot, vm, counts, read, before[1] if before else None)
-            if vcpu is not None and self._slots.stable(index, COUNTS_END) == counts:
-                self._last_whole[index] = counts, vcpu
-                return True
-        return False
+        counts = self._slots.stable(index, COUNTS_END)
+        if counts is None:
+            return False
+        if before and before[0] == counts and before[1].tid == slot.tid:
+            return True
+        read = partial(self._slots.copy, index)
+        vcpu = decode_vcpu(slot, vm, counts, read, before[1] if before else None)
+        if vcpu is None:
+            return False
+        self._last_whole[index] = counts, vcpu
+        return True
 
     def _read_events(self, vms: dict[int, VmKey]) -> None:
         fd, found = self._attachment.maps["events"], []

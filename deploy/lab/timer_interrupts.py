@@ -4,7 +4,8 @@
 
 Runs in the lab's machine:
 
-    lab run --icount --add deploy/lab/timer_interrupts.py:/tmp/ -- python3 /tmp/timer_interrupts.py
+    lab run --icount --smp 1 --add deploy/lab/timer_interrupts.py:/tmp/ -- \\
+        python3 /tmp/timer_interrupts.py
 
 Each row of the table is one guest (lablinux), watched by `lpttrace top` from its first sleep to its
 last. Of each there is
@@ -15,7 +16,8 @@ last. Of each there is
     DUE         microseconds from deadline to delivery (median) by lpttrace; emulated timers only
     WOKE        how late the guest's sleeper woke (median and 99th percentile) by the guest's clock
 
-With --icount times are instructions, which a busy machine does not change.
+With --icount time is instructions, and goes on for all CPUs while QEMU emulates one of them: with
+more than one, a trap's time contains what another CPU did meanwhile.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def mode(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def rows(mode: str, lab: Callable[[list[str], list[str]], LabRun]) -> list[dict[str, Any]]:
     # By instructions: a guest held up by a busy machine sets its timer anew when it fires already.
-    options = ["--icount", "--mode", mode, "--add", f"{SCRIPT}:/tmp/"]
+    options = ["--icount", "--smp", "1", "--mode", mode, "--add", f"{SCRIPT}:/tmp/"]
     arguments = ["--json", "--sleeps", str(SLEEPS), "--sleep-us", str(SLEEP_US)]
     done = lab(options, ["python3", "/tmp/timer_interrupts.py", *arguments])
     assert done.status == 0, done.stderr

@@ -35,6 +35,10 @@ HOSTS = (
     Host("lpt-6.1", "nvhe", lpt=True, traps=True),
     Host("stock-6.1", "nvhe", lpt=False, traps=True),
     Host("lpt-6.1", "vhe", lpt=True, traps=False),
+    Host("lpt-6.12", "nvhe", lpt=True, traps=True),
+    Host("lpt-6.12", "vhe", lpt=True, traps=False),
+    Host("stock-7.3", "nvhe", lpt=False, traps=True),
+    Host("stock-7.3", "vhe", lpt=False, traps=False),
 )
 
 Counts = dict[tuple[str, ...], int]

@@ -38,7 +38,7 @@ def collector(
 
 
 def exposition(collector: SnapshotCollector, openmetrics: bool = False) -> str:
-    parts = collector.write(openmetrics, list)
+    parts = collector.write(openmetrics)
     return b"".join(parts).decode() + ("# EOF\n" if openmetrics else "")
 
 

@@ -58,7 +58,7 @@ def collector(snapshot: Snapshot, guests: Mapping[VmKey, Guest]) -> SnapshotColl
 
 
 def ours(of: SnapshotCollector, openmetrics: bool) -> str:
-    text = b"".join(of.write(openmetrics, list)).decode()
+    text = b"".join(of.write(openmetrics)).decode()
     return f"{text}# EOF\n" if openmetrics else text
 
 
@@ -253,6 +253,6 @@ def test_no_guest_makes_more_series_than_documented(guests: Mapping[VmKey, Guest
 def test_it_comes_in_small_parts() -> None:
     snapshot = synthetic_snapshot(64, 8)
     of = collector(snapshot, synthetic.identify(snapshot))
-    parts = of.write(False, list)
+    parts = list(of.write(False))
     assert max(map(len, parts)) < 200_000
     assert gzip.decompress(b"".join(compress(parts))) == b"".join(parts)
