@@ -29,20 +29,8 @@
 
 #include "lpttrace_abi.h"
 
-/*
- * kvm_exit's code; bit 31 tells a pending SError (asm/kvm_asm.h, the same in 5.8 to 7.2). Its
- * esr_ec is that of an earlier trap unless the code is TRAP: unlike the formatted event, the raw
- * argument is not cleared.
- */
-#define EXIT_CODE(ret)	   ((u32)(ret)&0x7fffffff)
-#define ARM_EXCEPTION_TRAP 2
-
 /* CNTx_CTL_EL0: the deadline has passed. */
 #define CNT_CTL_ISTATUS 4
-
-#define ESR_EC_HVC32	0x12
-#define ESR_EC_HVC64	0x16
-#define ESR_EC_SYS64	0x18
 
 /* ISS of a trapped MRS or MSR: Op0[21:20] Op2[19:17] Op1[16:14] CRn[13:10] Rt CRm[4:1] read[0]. */
 #define ISS_READ 1

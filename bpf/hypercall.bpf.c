@@ -43,12 +43,12 @@ static __always_inline u32 function_class(u32 id)
 }
 
 /*
- * kvm_hvc_arm64(vcpu_pc, r0, imm), before the call is handled. Raw tracepoint; no clock. The
+ * kvm_hvc_arm64(vcpu_pc, r0, imm), before the call is handled. Raw tracepoint; the clock. The
  * function id is w0, the low half of r0.
  */
 int on_kvm_hvc(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct lpt_slot *slot = slot_of_current();
+	struct lpt_slot *slot = slot_or_adopt(bpf_get_current_pid_tgid());
 	u32 id = ctx->args[1];
 	u32 class;
 
@@ -61,6 +61,6 @@ int on_kvm_hvc(struct bpf_raw_tracepoint_args *ctx)
 		slot->last_unknown = id;
 	else if (class >= LPT_HVC_PV_TIME_FEATURES && class <= LPT_HVC_PV_TIME_LPT)
 		note_question(slot);
-	name_trap(slot, class);
+	begin_trap(slot, class);
 	return 0;
 }

@@ -9,7 +9,7 @@
 #ifndef LPTTRACE_ABI_H
 #define LPTTRACE_ABI_H
 
-#define LPT_ABI_VERSION 2
+#define LPT_ABI_VERSION 3
 
 /*
  * SMCCC functions that are told apart: X(name). The label of a function is its name in lower case.
@@ -258,7 +258,7 @@ struct lpt_slot {
 	unsigned int vcpu_id;
 	unsigned int tid; /* initial pid namespace */
 
-	unsigned long long exit_ns;	/* begin of the trap being served; 0: none of ours */
+	unsigned long long begin_ns;	/* of the trap being served */
 	unsigned long long deadline_ns; /* of a timer whose interrupt the next entry delivers */
 	unsigned long long steal_ns;	/* begin of the stolen-time update being made, or 0 */
 	unsigned long long steal_before;
@@ -270,7 +270,7 @@ struct lpt_slot {
 	unsigned int pending; /* class of the trap being served: issued, not yet in its cell */
 	unsigned int outcome; /* of the trap being served, as far as known */
 	unsigned int raised;  /* a bit for each emulated timer whose line is up */
-	unsigned long long unpaired;	 /* traps that began before the programs were attached */
+	unsigned long long unpaired;	 /* traps whose kvm_entry was not seen */
 	unsigned long long last_unknown; /* the last function id counted in LPT_HVC_UNKNOWN */
 	struct lpt_interrupts interrupts[LPT_TIMER_COUNT];
 	struct lpt_account lateness; /* from an emulated timer's deadline to the entry delivering */

@@ -1,42 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The run loop: where traps begin and end.
+ * The run loop: where traps end, and what came between.
  *
- * The service time of a trap is from kvm_exit to kvm_entry of its vCPU. The world switch is
- * outside.
+ * Not where they begin: kvm_exit would cost every exit a program, and what is between it and the
+ * handler is not what differs from one trap to another.
  */
 #include "trap.h"
-
-/* This thread's vCPU was in the guest when we came, and has not been scheduled since. */
-static __always_inline struct lpt_slot *adopt(u64 thread)
-{
-	u64 vcpu = runs_vcpu(thread) ? 0 : running_vcpu();
-
-	return vcpu ? bind_vcpu(vcpu, thread) : NULL;
-}
-
-/* Every exit. Raw tracepoint; the clock if the trap may be one of ours. */
-int on_kvm_exit(struct bpf_raw_tracepoint_args *ctx)
-{
-	u64 thread = bpf_get_current_pid_tgid();
-	struct lpt_slot *slot = slot_of_thread(thread);
-	u32 ec = ctx->args[1];
-
-	if (!slot)
-		slot = adopt(thread);
-	/* From HVC32 to SYS64: SMC, which is between, is never named. */
-	if (slot && EXIT_CODE(ctx->args[0]) == ARM_EXCEPTION_TRAP &&
-	    ec - ESR_EC_HVC32 <= ESR_EC_SYS64 - ESR_EC_HVC32) {
-		slot->outcome = LPT_SERVED;
-		slot->exit_ns = bpf_ktime_get_ns();
-	}
-	return 0;
-}
 
 /* Every entry. Raw tracepoint; the clock if something ends here. */
 int on_kvm_entry(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct lpt_slot *slot = slot_of_current();
+	struct lpt_slot *slot = slot_or_adopt(bpf_get_current_pid_tgid());
 
 	/* `work` and `pending` are neighbours: one load, and mostly 0. */
 	if (slot && *(u64 *)&slot->work)

@@ -76,7 +76,7 @@ int on_timer_update_irq(struct bpf_raw_tracepoint_args *ctx)
 	if (!level && intid == VIRTUAL_TIMER_INTID)
 		return 0;
 	thread = bpf_get_current_pid_tgid();
-	slot = slot_of_thread(thread);
+	slot = slot_or_adopt(thread);
 	if (!slot && level && runs_vcpu(thread))
 		COUNT_LOSS(timer_interrupts);
 	if (!slot || slot->vcpu_id != (u32)ctx->args[0] || slot->work & LPT_FOREIGN)

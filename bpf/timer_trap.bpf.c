@@ -17,7 +17,7 @@ static __always_inline u32 register_class(u32 esr)
 
 /*
  * kvm_handle_sys_reg(esr), for every trapped MRS and MSR of an AArch64 guest. Raw tracepoint; no
- * look-up unless it is a timer register, no clock.
+ * look-up and no clock unless it is a timer register.
  */
 int on_kvm_handle_sys_reg(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -27,12 +27,12 @@ int on_kvm_handle_sys_reg(struct bpf_raw_tracepoint_args *ctx)
 
 	if (class == LPT_CLASS_NONE)
 		return 0;
-	slot = slot_of_current();
+	slot = slot_or_adopt(bpf_get_current_pid_tgid());
 	if (!slot) {
 		COUNT_LOSS(timer_traps);
 		return 0;
 	}
 	/* LPT_WRITE_x follows LPT_READ_x. */
-	name_trap(slot, class + !(esr & ISS_READ));
+	begin_trap(slot, class + !(esr & ISS_READ));
 	return 0;
 }

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The life of a trap in its vCPU's slot: begun at kvm_exit, named by its handler, closed at
- * kvm_entry.
- */
+/* The life of a trap in its vCPU's slot: begun and named by its handler, closed at kvm_entry. */
 #ifndef LPTTRACE_TRAP_H
 #define LPTTRACE_TRAP_H
 
@@ -12,12 +10,42 @@
 /* The compiler must not move stores across; see the reader in lpttrace/maps.py. */
 #define ORDER() asm volatile("" ::: "memory")
 
-static __always_inline void name_trap(struct lpt_slot *slot, u32 class)
+/* The thread's slot. If it has none: its vCPU may have been in the guest when we came, and not been
+ * scheduled since.
+ */
+static __always_inline struct lpt_slot *slot_or_adopt(u64 thread)
 {
-	if (slot->exit_ns)
-		slot->pending = class;
-	else
-		slot->unpaired++;
+	struct lpt_slot *slot = slot_of_thread(thread);
+	u64 vcpu;
+
+	if (slot || runs_vcpu(thread))
+		return slot;
+	vcpu = running_vcpu();
+	return vcpu ? bind_vcpu(vcpu, thread) : NULL;
+}
+
+/* The trap before this one has not ended as far as we saw. It stays counted, but has no time. */
+static __always_inline void lose_end(struct lpt_slot *slot, u64 class)
+{
+	AS_INDEX(class);
+	if (class >= LPT_CLASS_COUNT)
+		return;
+	slot->sequence++;
+	ORDER();
+	slot->cells[class].by_outcome[LPT_SCHEDULED_OUT].count++;
+	slot->unpaired++;
+	slot->pending = LPT_CLASS_NONE;
+	ORDER();
+	slot->sequence++;
+}
+
+static __always_inline void begin_trap(struct lpt_slot *slot, u32 class)
+{
+	if (slot->pending)
+		lose_end(slot, slot->pending);
+	slot->outcome = LPT_SERVED;
+	slot->pending = class;
+	slot->begin_ns = bpf_ktime_get_ns();
 }
 
 static __always_inline void add(struct lpt_account *account, u64 ns)
@@ -28,7 +56,7 @@ static __always_inline void add(struct lpt_account *account, u64 ns)
 
 static __always_inline void close_trap(struct lpt_slot *slot, u64 class, u64 now)
 {
-	u64 ns = now - slot->exit_ns, outcome = slot->outcome;
+	u64 ns = now - slot->begin_ns, outcome = slot->outcome;
 	struct lpt_cell *cell;
 
 	if (class >= LPT_CLASS_COUNT)

@@ -46,7 +46,7 @@ __all__ = [
     "timer_of_register",
 ]
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 
 FUNCTIONS = (
     "smccc_version",
@@ -252,7 +252,7 @@ class SlotHead(ctypes.Structure):
         ("vm", ctypes.c_uint32),
         ("vcpu_id", ctypes.c_uint32),
         ("tid", ctypes.c_uint32),
-        ("exit_ns", ctypes.c_uint64),
+        ("begin_ns", ctypes.c_uint64),
         ("deadline_ns", ctypes.c_uint64),
         ("steal_ns", ctypes.c_uint64),
         ("steal_before", ctypes.c_uint64),

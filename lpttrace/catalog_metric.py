@@ -19,8 +19,8 @@ __all__ = [
     "Metric",
 ]
 
-HYPERCALL_PROBES = ("kvm_entry", "kvm_exit", "kvm_hvc_arm64")
-TIMER_TRAP_PROBES = ("kvm_entry", "kvm_exit", "kvm_handle_sys_reg")
+HYPERCALL_PROBES = ("kvm_entry", "kvm_hvc_arm64")
+TIMER_TRAP_PROBES = ("kvm_entry", "kvm_handle_sys_reg")
 INTERRUPT_PROBES = ("kvm_timer_update_irq",)
 LATENESS_PROBES = ("kvm_entry", "kvm_timer_update_irq")
 STOLEN_PROBES = ("kvm_update_stolen_time", "kvm_update_stolen_time_return")

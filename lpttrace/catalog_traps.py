@@ -41,8 +41,8 @@ HYPERCALL_SERVICE = Metric(
     "lpttrace_hypercall_service_seconds_total",
     "counter",
     _HYPERCALL,
-    "Time from tracepoint kvm_exit to kvm_entry of hypercalls served in the kernel without losing "
-    "the CPU; no world switch is in it.",
+    "Time from tracepoint kvm_hvc_arm64 to kvm_entry of hypercalls served in the kernel without "
+    "losing the CPU; no world switch is in it.",
     "seconds",
     HYPERCALL_PROBES,
     "HVC MEAN",
@@ -68,15 +68,15 @@ HYPERCALLS_APART = Metric(
     "lpttrace_hypercalls_apart_total",
     "counter",
     (*_HYPERCALL, "reason"),
-    "Those of lpttrace_hypercalls_total whose time is no cost of serving: between kvm_exit and "
-    "kvm_entry the thread lost the CPU (scheduled_out) or the VMM was asked (userspace).",
+    "Those of lpttrace_hypercalls_total whose time is no cost of serving: before the kvm_entry "
+    "after it the thread lost the CPU (scheduled_out) or the VMM was asked (userspace).",
     probes=HYPERCALL_PROBES,
 )
 HYPERCALL_APART_SECONDS = Metric(
     "lpttrace_hypercall_apart_seconds_total",
     "counter",
     (*_HYPERCALL, "reason"),
-    "Time from kvm_exit to kvm_entry of the hypercalls in lpttrace_hypercalls_apart_total.",
+    "Time from kvm_hvc_arm64 to kvm_entry of the hypercalls in lpttrace_hypercalls_apart_total.",
     "seconds",
     HYPERCALL_PROBES,
 )
@@ -94,8 +94,8 @@ TIMER_TRAP_SERVICE = Metric(
     "lpttrace_timer_trap_service_seconds_total",
     "counter",
     _TIMER,
-    "Time from tracepoint kvm_exit to kvm_entry of timer traps served in the kernel without losing "
-    "the CPU; no world switch is in it.",
+    "Time from tracepoint kvm_handle_sys_reg to kvm_entry of timer traps served in the kernel "
+    "without losing the CPU; no world switch is in it.",
     "seconds",
     TIMER_TRAP_PROBES,
     "TMR MEAN",
@@ -121,15 +121,16 @@ TIMER_TRAPS_APART = Metric(
     "lpttrace_timer_traps_apart_total",
     "counter",
     (*_TIMER, "reason"),
-    "Those of lpttrace_timer_traps_total whose time is no cost of serving: between kvm_exit and "
-    "kvm_entry the thread lost the CPU (scheduled_out) or the VMM was asked (userspace).",
+    "Those of lpttrace_timer_traps_total whose time is no cost of serving: before the kvm_entry "
+    "after it the thread lost the CPU (scheduled_out) or the VMM was asked (userspace).",
     probes=TIMER_TRAP_PROBES,
 )
 TIMER_TRAP_APART_SECONDS = Metric(
     "lpttrace_timer_trap_apart_seconds_total",
     "counter",
     (*_TIMER, "reason"),
-    "Time from kvm_exit to kvm_entry of the timer traps in lpttrace_timer_traps_apart_total.",
+    "Time from kvm_handle_sys_reg to kvm_entry of the timer traps in "
+    "lpttrace_timer_traps_apart_total.",
     "seconds",
     TIMER_TRAP_PROBES,
 )
@@ -137,6 +138,5 @@ UNPAIRED_TRAPS = Metric(
     "lpttrace_unpaired_traps_total",
     "counter",
     ("vm", "vcpu"),
-    "Traps that began (kvm_exit) before lpttrace was attached and ended (kvm_entry) after it; "
-    "they are in no other metric.",
+    "Traps whose kvm_entry was not seen; they count as apart (scheduled_out), without time.",
 )

@@ -134,11 +134,12 @@ _PATTERN = typer.Option(
 @app.command(
     context_settings={"allow_interspersed_args": False},
     epilog="""Means and quantiles (P50, P90, P99, MAX: at most 12.5 % off) are of the time from
-kvm_exit to kvm_entry of the traps that were served in the kernel in the interval. COUNT, OUT and
-VMM (traps kept apart, with their means), TOLD and UPDATES are since lpttrace was attached. n/a
-cannot be seen on this host (a line says why), - means that nothing happened. TRAP/IRQ and
-TIME/IRQ are the trapped accesses to a timer's registers, and their service time, per interrupt of
-it. LATE is from an emulated timer's deadline to the kvm_entry after it.
+handler (tracepoints kvm_hvc_arm64 and kvm_handle_sys_reg) to kvm_entry of the traps that were
+served in the kernel in the interval. COUNT, OUT and VMM (traps kept apart, with their means), TOLD
+and UPDATES are since lpttrace was attached. n/a cannot be seen on this host (a line says why), -
+means that nothing happened. TRAP/IRQ and TIME/IRQ are the trapped accesses to a timer's registers,
+and their service time, per interrupt of it. LATE is from an emulated timer's deadline to the
+kvm_entry after it.
 
 In --json everything is since lpttrace was attached, but for per_second, share and what is under
 interval; null is n/a.

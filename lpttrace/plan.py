@@ -66,8 +66,8 @@ class ProbeSpec:
     essential: bool = False
 
 
-# In the order of attaching: what ends a trap before what begins it, and what names it last, so
-# that a trap in service meanwhile is not half seen.
+# In the order of attaching: what ends a trap, and what tells how, before what begins it, so that a
+# trap in service meanwhile is seen whole or not at all.
 PROBES = (
     ProbeSpec(
         "kvm_entry", "raw_tracepoint", "kvm_entry", "on_kvm_entry", "no trap ends", essential=True
@@ -176,9 +176,6 @@ PROBES = (
         LPT_SYMBOL,
         "on_lpt_update",
         "LPT updates are not shown",
-    ),
-    ProbeSpec(
-        "kvm_exit", "raw_tracepoint", "kvm_exit", "on_kvm_exit", "no trap begins", essential=True
     ),
     ProbeSpec(
         "kvm_hvc_arm64",

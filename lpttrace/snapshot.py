@@ -100,7 +100,7 @@ class VmKey:
 class Trap:
     """The traps of one class on one vCPU since the vCPU was first seen.
 
-    served ran in the kernel on a CPU from kvm_exit to kvm_entry; scheduled_out lost the CPU on the
+    served ran in the kernel on a CPU from handler to kvm_entry; scheduled_out lost the CPU on the
     way; userspace needed the VMM. pending is 1 while one more is being served. service has the
     times of those served.
     """
@@ -154,7 +154,8 @@ class VcpuCounters:
 
     traps is by class; interrupts by name of abi.TIMERS; answers by name of abi.QUESTIONS.
     lateness is of emulated timers, from deadline to the entry that delivers; late has its times.
-    stolen is None if no update was made. last_unknown is a function id or None.
+    stolen is None if no update was made. unpaired
+    counts traps whose end was not seen. last_unknown is a function id or None.
     """
 
     vm: VmKey

@@ -131,7 +131,7 @@ def _vcpu_detail(row: VcpuRow) -> tuple[str, ...]:
     if counters.last_unknown is not None:
         notes.append(f"last unknown function 0x{counters.last_unknown:08x}")
     if counters.unpaired:
-        notes.append(f"{counters.unpaired} traps began before lpttrace was attached")
+        notes.append(f"{counters.unpaired} traps whose end was not seen")
     return (
         f"vCPU {counters.vcpu} of {vm_title(row.vm)}: thread {counters.tid}",
         *([", ".join(notes)] if notes else []),

@@ -33,7 +33,7 @@ HELP = f"""lpttrace {__version__}
 
  Everything but totals is of the last interval.
  HVC/s, TIMER/s  hypercalls, and trapped timer register accesses, a second
- MEAN, P99       from kvm_exit to kvm_entry, of those served in the kernel
+ MEAN, P99       from handler to kvm_entry, of those served in the kernel
                  without losing the CPU; quantiles are at most 12.5 % off;
                  MEAN needs a terminal of 100 columns
  IRQ/s           timer interrupts a second (120 columns)

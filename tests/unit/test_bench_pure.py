@@ -37,7 +37,7 @@ def test_limits_of_a_trap() -> None:
 
 
 def test_the_sections_have_every_figure() -> None:
-    costs = {"on_kvm_exit": (120.0, 1.0), "on_destroy_vm": (500.0, 0.0001)}
+    costs = {"on_kvm_entry": (120.0, 1.0), "on_destroy_vm": (500.0, 0.0001)}
     result = {
         "per_trap": PER_TRAP,
         "programs": {"empty": {"a": (66.0, 1.0), "b": (66.2, 0.5)}, "lpttrace": costs},
@@ -45,7 +45,7 @@ def test_the_sections_have_every_figure() -> None:
     }
     text = report.trap_section(result)
     assert "| **lpttrace** | 2,626 | 600 | 0.04 % |" in text
-    assert "| `on_kvm_exit` | 1.00 | 54 |" in text and "destroy" not in text
+    assert "| `on_kvm_entry` | 1.00 | 54 |" in text and "destroy" not in text
     assert "| system registers (SYS64) | 18,011 | 18,011 | 18,015 |" in text
 
 
