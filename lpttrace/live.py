@@ -47,6 +47,8 @@ _SLOT_HEAD = sizeof(abi.SlotHead)
 _STATE = {name: value for value, name in enumerate(abi.STATES)}
 _MAX_EVENTS = 256
 _EVENT_WAITS_NS = 10_000_000_000
+# A slot is 61 KiB: 2 MiB at a time.
+_SLOTS_MAPPED = 32
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class LiveSource:
         self._sees_calls = not any(name in missing for name in CALL_PROBES)
         self._counter_hz = facts.counter_hz
         maps, entries = self._attachment.maps, self._options.max_vcpus
-        self._slots = MappedArray(maps["slots"], abi.Slot, entries)
+        self._slots = MappedArray(maps["slots"], abi.Slot, entries, _SLOTS_MAPPED)
         self._vms = MappedArray(maps["vms"], abi.Vm, entries)
         self._losses = MappedArray(maps["losses"], abi.Losses, 1)
         self._room = MappedArray(maps["room"], abi.Room, 1)

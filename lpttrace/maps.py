@@ -107,15 +107,44 @@ def keys(fd: int, size: int) -> list[bytes]:
 class MappedArray:
     """A BPF_F_MMAPABLE array of ctypes structures, in this process's memory."""
 
-    def __init__(self, fd: int, layout: type[ctypes.Structure], entries: int) -> None:
-        """Map the array of that many entries; fd may be closed after."""
+    def __init__(
+        self, fd: int, layout: type[ctypes.Structure], entries: int, window: int = 0
+    ) -> None:
+        """Map the array of that many entries; fd may be closed after.
+
+        With a window, only so many entries are mapped at a time, so that a large array does not
+        count as this process's memory. They are best read in order: another window is two system
+        calls.
+        """
         self.layout = layout
         self.entries = entries
         # The kernel rounds an element up to 8 bytes (kernel/bpf/arraymap.c).
         self.stride = (ctypes.sizeof(layout) + 7) // 8 * 8
-        length = self.stride * entries
-        pages = (length + mmap.PAGESIZE - 1) // mmap.PAGESIZE * mmap.PAGESIZE
-        self._memory = mmap.mmap(fd, pages)
+        self._window = window or entries
+        self._fd = os.dup(fd)
+        try:
+            self._memory = self._map(0)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def _map(self, number: int) -> mmap.mmap:
+        # The window of that number, counted from 0; it begins at a page.
+        first = number * self._window
+        last = min(first + self._window, self.entries)
+        begin = first * self.stride // mmap.PAGESIZE * mmap.PAGESIZE
+        end = -(-last * self.stride // mmap.PAGESIZE) * mmap.PAGESIZE
+        memory = mmap.mmap(self._fd, end - begin, offset=begin)
+        self._number, self._begin = number, begin
+        return memory
+
+    def _at(self, index: int) -> int:
+        # Where the element is in _memory.
+        if index // self._window != self._number:
+            memory = self._map(index // self._window)
+            self._memory.close()
+            self._memory = memory
+        return index * self.stride - self._begin
 
     def __enter__(self) -> MappedArray:
         return self
@@ -131,15 +160,18 @@ class MappedArray:
     def close(self) -> None:
         """Unmap; idempotent."""
         self._memory.close()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
     def u32(self, index: int, field: str) -> int:
         """One 32-bit field of one element, as it is now."""
-        at = index * self.stride + getattr(self.layout, field).offset
+        at = self._at(index) + getattr(self.layout, field).offset
         return int.from_bytes(self._memory[at : at + 4], sys.byteorder)
 
     def copy(self, index: int, begin: int = 0, end: int = 0) -> bytes:
         """A part of one element, as it is now: for what is written once, or checked after."""
-        at = index * self.stride
+        at = self._at(index)
         return self._memory[at + begin : at + (end or self.stride)]
 
     def stable(self, index: int, end: int = 0) -> Optional[bytes]:
@@ -149,8 +181,8 @@ class MappedArray:
         even sequence between stores of one thread are one state: an update that is partly visible
         at the first reading is more visible at the second, at the latest with its sequence.
         """
-        begin = index * self.stride + self.layout.sequence.offset
-        stop = index * self.stride + (end or self.stride)
+        at = self._at(index)
+        begin, stop = at + self.layout.sequence.offset, at + (end or self.stride)
         odd = 0 if sys.byteorder == "little" else 3
         for attempt in range(_ATTEMPTS):
             first = self._memory[begin:stop]
@@ -161,10 +193,10 @@ class MappedArray:
         return None
 
     def write_u64(self, index: int, value: int) -> None:
-        """Replace an element of 8 bytes; in one store, so that the programs see old or new."""
+        """Replace a word of 8 bytes; in one store, so that the programs see old or new."""
         memoryview(self._memory).cast("Q")[index] = value
 
     def clear(self, index: int) -> None:
         """Zero one element; only when nothing writes it."""
-        at = index * self.stride
+        at = self._at(index)
         self._memory[at : at + self.stride] = bytes(self.stride)

@@ -57,6 +57,26 @@ def test_parts_of_an_element(memory: int) -> None:
         assert slots.copy(1) == bytes(slots.stride)
 
 
+def test_a_window_shows_the_same_as_the_whole() -> None:
+    entries, window = 11, 3
+    fd = os.memfd_create("slots")
+    os.ftruncate(fd, pages(entries * ctypes.sizeof(abi.Slot)))
+    with MappedArray(fd, abi.Slot, entries, window) as slots:
+        with MappedArray(fd, abi.Slot, entries) as whole:
+            os.close(fd)
+            for index in (0, 10, 4, 5, 3, 9):
+                whole.clear(index)
+                slots.clear(index)
+                at = index * whole.stride
+                whole._memory[at + SEQUENCE + 4 : at + SEQUENCE + 8] = index.to_bytes(4, "little")
+            for index in (10, 9, 0, 3, 4, 5, 1):
+                assert slots.copy(index) == whole.copy(index)
+                assert slots.u32(index, "work") == whole.u32(index, "work")
+                assert slots.stable(index) == whole.stable(index)
+            assert slots.u32(9, "work") == 9
+        assert len(slots._memory) <= pages(window * slots.stride) + mmap.PAGESIZE
+
+
 def test_a_word_is_replaced_and_nothing_beside_it() -> None:
     fd = os.memfd_create("words")
     os.ftruncate(fd, mmap.PAGESIZE)

@@ -86,7 +86,7 @@ async def test_vms(model: Model) -> None:
     async with app.run_test(size=SIZE) as pilot:
         text = await shown(app, pilot, model)
         head, titles = text.splitlines()[:2]
-        assert "4 VMs 5 vCPUs" in head and "probes 14/14" in head and "torn 2" in head
+        assert "4 VMs 5 vCPUs" in head and "probes 13/13" in head and "torn 2" in head
         assert "every 2 s" in head
         assert titles.split()[-7:] == ["HVC/s", "HVC", "P99", "TIMER/s", "TMR", "P99", "LPT"]
         assert rows(text) == ["1234", "1234-2", "2000", "3000"]
