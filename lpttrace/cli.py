@@ -11,7 +11,10 @@ try:
 except KeyboardInterrupt:
     raise SystemExit(130) from None
 
-__all__ = ["main"]
+__all__ = ["OPTIONS", "main"]
+
+OPTIONS = "LPTTRACE_SERVE_OPTIONS"
+"""Environment variable with the parsed options of an agent: see cli_agent."""
 
 
 def main() -> None:
@@ -26,9 +29,18 @@ def main() -> None:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     except KeyboardInterrupt:
         sys.exit(130)
+    sys.exit(_flush(_run()))
+
+
+def _run() -> int:
+    options = os.environ.pop(OPTIONS, None)
+    if options is not None:
+        from lpttrace.cli_agent import run_agent
+
+        return run_agent(options)
     from lpttrace.cli_app import run
 
-    sys.exit(_flush(run(sys.argv[1:])))
+    return run(sys.argv[1:])
 
 
 def _flush(status: int) -> int:

@@ -228,9 +228,10 @@ def serve(
     """Serve metrics for Prometheus over HTTP."""
 
     def body() -> int:
-        from lpttrace import cli_run
+        from lpttrace import cli_agent, cli_run
 
-        return cli_run.serve(listen, cli_run.SourceOptions(max_vcpus, lpt_symbol, synthetic))
+        source = cli_run.SourceOptions(max_vcpus, lpt_symbol, synthetic)
+        return cli_agent.become_agent(listen, source)
 
     raise typer.Exit(guarded(body))
 

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`lpttrace serve` as it lives for months: without the command line's libraries.
+
+What parses options is a quarter of the memory that serving takes, and is never needed again. So the
+process executes itself anew, with the same arguments, and what they mean in its environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict
+
+from lpttrace.cli import OPTIONS
+from lpttrace.cli_guard import guarded
+from lpttrace.cli_run import SourceOptions, serve
+
+__all__ = ["become_agent", "run_agent"]
+
+
+def become_agent(listen: str, source: SourceOptions) -> int:
+    """Never returns: the process is the agent's from here on."""
+    options = json.dumps({"listen": listen, "source": asdict(source)})
+    # Ctrl-C waits until cli.main has said what it does, as at the first start.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    os.execve(sys.executable, [sys.executable, *_arguments()], {**os.environ, OPTIONS: options})
+
+
+def _arguments() -> list[str]:
+    # What Python itself was started with; from 3.10 on it tells, options of its own included.
+    told: list[str] = getattr(sys, "orig_argv", [])
+    if told:
+        return told[1:]
+    script, *rest = sys.argv
+    as_module = os.path.basename(script) == "__main__.py"
+    return ["-m", "lpttrace", *rest] if as_module else [script, *rest]
+
+
+def run_agent(options: str) -> int:
+    """Serve as the options say, as become_agent has put them; the exit status."""
+    told = json.loads(options)
+    return guarded(lambda: serve(told["listen"], SourceOptions(**told["source"])))
