@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.docs import table
 
-HEADER = ("operation", "traps", "service, ns", "p50, ns", "guest, ns", "world switch, ns")
+HEADER = ("operation", "traps", "service, ns", "p50, ns", "guest, ns", "the rest, ns")
 
 
 def section(result: Mapping[str, Any]) -> str:

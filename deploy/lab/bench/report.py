@@ -18,9 +18,9 @@ TOOL_NAMES = {
     "nothing": "nothing",
     "empty": "four empty BPF programs",
     "lpttrace": "**lpttrace**",
-    "ftrace": "ftrace ring buffer, four events",
+    "ftrace": "ftrace ring buffer, the same four events",
     "perf": "`perf kvm stat record`, two events",
-    "bpftrace": "bpftrace, four probes",
+    "bpftrace": "bpftrace, the same four events",
 }
 # Programs that run less often than this a trap are about something else.
 RARE_RUNS = 0.01

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.background import Background, listening
 
-EVENTS = ("kvm_entry", "kvm_exit", "kvm_hvc_arm64", "kvm_handle_sys_reg")
+EVENTS = ("kvm_entry", "kvm_hvc_arm64", "kvm_handle_sys_reg", "kvm_timer_update_irq")
 TRACEFS = Path("/sys/kernel/tracing")
 # For the samples of the whole measurement, because nobody empties it meanwhile.
 PERF_BUFFER = "128M"
@@ -144,7 +144,7 @@ TOOLS: dict[str, tuple[Tool, int]] = {
     "nothing": (nothing, 0),
     "empty": (empty_programs, 0),
     "lpttrace": (lpttrace, 1),
-    "ftrace": (ftrace, 3),
+    "ftrace": (ftrace, 2),
     "perf": (perf_kvm_stat, 2),
     "bpftrace": (bpftrace, 1),
 }
