@@ -10,7 +10,7 @@ PROMTOOL := build/tools/usr/bin/promtool
 export PATH := $(CURDIR)/$(dir $(PROMTOOL)):$(PATH)
 
 # Of the tests, beyond what the lab needs (lab setup has its own list).
-TEST_PACKAGES := clang-format python3-bpfcc python3-venv shellcheck tmux
+TEST_PACKAGES := bpftool clang-format python3-bpfcc python3-venv shellcheck tmux
 
 PY_SOURCES := lpttrace tests deploy/lab/lab deploy/lab/labkit deploy/lab/bench \
 	deploy/lab/timer_interrupts.py

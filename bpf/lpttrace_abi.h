@@ -282,13 +282,19 @@ struct lpt_slot {
 	struct lpt_histogram service[LPT_CLASS_COUNT]; /* of LPT_SERVED */
 };
 
+/* Whether looking for a free index is worth while. */
+struct lpt_space {
+	unsigned long long freed;   /* that the agent has freed so far */
+	unsigned long long full_at; /* `freed` + 1 when none was found last */
+};
+
 /*
- * Whether looking for a free slot is worth while. A slot is taken near the place that the thread's
- * tid chooses, so that it is found again with one look-up of an array.
+ * A slot is taken near the place that the thread's tid chooses, so that it is found again with one
+ * look-up of an array.
  */
 struct lpt_room {
-	unsigned long long freed;   /* slots that the agent has freed so far */
-	unsigned long long full_at; /* `freed` + 1 when none was found last */
+	struct lpt_space slots;
+	struct lpt_space vms;
 };
 
 /* What happened since the last entry. */

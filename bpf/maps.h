@@ -51,9 +51,12 @@ BPF_F_TABLE("array", u32, struct lpt_vm, vms, MAX_VCPUS, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct lpt_losses, losses, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct lpt_room, room, 1, BPF_F_MMAPABLE);
 
-/* The indices that are free: filled by the agent at the start, and with what dead VMs leave. */
+/*
+ * The indices that are free: filled by the loader at the start, and by the agent with what dead VMs
+ * leave. Hashes, not queues: an agent that takes over after another was killed can look and mend.
+ */
 BPF_HASH(free_slots, u32, u32, MAX_VCPUS);
-BPF_QUEUE(free_vms, u32, MAX_VCPUS);
+BPF_HASH(free_vms, u32, u32, MAX_VCPUS);
 
 /* What leads there is larger: vCPUs and VMs that were refused are remembered too. */
 #define REMEMBERED (MAX_VCPUS * 4 + 4096)

@@ -36,14 +36,55 @@ static __always_inline bool runs_vcpu(u64 thread)
 	return tids.lookup(&tid) != NULL;
 }
 
+/* The most places that are tried; with more slots, one may be missed when nearly all are taken. */
+#define PLACES (MAX_VCPUS < 1024 ? MAX_VCPUS : 1024)
+
+/* True if the index was free and is ours now. Deleting from a hash has one winner. */
+static __always_inline bool claim(u32 *index, bool vm)
+{
+	return vm ? !free_vms.delete(index) : !free_slots.delete(index);
+}
+
+/* Takes the free index at a place or the next after it, of a VM's record or of a slot. */
+static __always_inline u32 take_index(u32 place, bool vm)
+{
+	struct lpt_room *all = all_room();
+	struct lpt_space *space;
+	u32 index, tries;
+	u64 freed;
+
+	if (!all)
+		return NO_SLOT;
+	space = vm ? &all->vms : &all->slots;
+	freed = space->freed;
+	if (space->full_at == freed + 1)
+		return NO_SLOT;
+	for (tries = 0; tries < PLACES; tries++) {
+		/* Not counted up: the verifier must not know more of it at every turn. */
+		index = (place + tries) % MAX_VCPUS;
+		if (claim(&index, vm))
+			return index;
+	}
+	space->full_at = freed + 1;
+	return NO_SLOT;
+}
+
+static __always_inline void give_vm_back(u32 index)
+{
+	struct lpt_room *all = all_room();
+
+	free_vms.update(&index, &index);
+	if (all)
+		all->vms.full_at = 0;
+}
+
 /* A record for a VM that has none. Two of its vCPUs may come at once: the first to insert wins. */
 static __always_inline u32 take_vm(u64 kvm, bool known)
 {
-	u32 index = NO_SLOT, *winner;
+	u32 index = take_index(kvm >> 12, true), *winner;
 	struct lpt_vm *vm;
 
-	if (free_vms.pop(&index)) {
-		index = NO_SLOT;
+	if (index == NO_SLOT) {
 		if (!known && !kvms.insert(&kvm, &index))
 			COUNT_LOSS(no_vm);
 		return NO_SLOT;
@@ -57,7 +98,7 @@ static __always_inline u32 take_vm(u64 kvm, bool known)
 	if (known)
 		kvms.delete(&kvm);
 	if (kvms.insert(&kvm, &index)) {
-		free_vms.push(&index, 0);
+		give_vm_back(index);
 		winner = kvms.lookup(&kvm);
 		return winner ? *winner : NO_SLOT;
 	}
@@ -75,34 +116,9 @@ static __always_inline u32 vm_of(u64 kvm)
 	return take_vm(kvm, known != NULL);
 }
 
-/* The most places that are tried; with more slots, one may be missed when nearly all are taken. */
-#define PLACES (MAX_VCPUS < 1024 ? MAX_VCPUS : 1024)
-
-/* Takes a free index at the thread's place or after it. Deleting from a hash has one winner. */
-static __always_inline u32 take_index(u32 tid)
-{
-	struct lpt_room *space = all_room();
-	u32 index, tries;
-	u64 freed;
-
-	if (!space)
-		return NO_SLOT;
-	freed = space->freed;
-	if (space->full_at == freed + 1)
-		return NO_SLOT;
-	for (tries = 0; tries < PLACES; tries++) {
-		/* Not counted up: the verifier must not know more of it at every turn. */
-		index = (tid + tries) % MAX_VCPUS;
-		if (!free_slots.delete(&index))
-			return index;
-	}
-	space->full_at = freed + 1;
-	return NO_SLOT;
-}
-
 static __always_inline u32 take_slot(struct vcpu_key *key, u64 vcpu, u32 tid)
 {
-	u32 index = take_index(tid);
+	u32 index = take_index(tid, false);
 	struct lpt_slot *slot = slot_at(&index);
 
 	if (!slot)
@@ -118,14 +134,14 @@ static __always_inline u32 take_slot(struct vcpu_key *key, u64 vcpu, u32 tid)
 static __always_inline void give_slot_back(u32 index)
 {
 	struct lpt_slot *slot = slot_at(&index);
-	struct lpt_room *space = all_room();
+	struct lpt_room *all = all_room();
 
-	if (!slot || !space)
+	if (!slot || !all)
 		return;
 	slot->state = LPT_FREE;
 	slot->vcpu = 0;
 	free_slots.update(&index, &index);
-	space->full_at = 0;
+	all->slots.full_at = 0;
 }
 
 /* The index of a vCPU's slot. One that is refused is remembered, so that it is counted once. */

@@ -39,6 +39,7 @@ __all__ = [
     "Room",
     "Slot",
     "SlotHead",
+    "Space",
     "Stolen",
     "Structure",
     "TrapClass",
@@ -342,10 +343,16 @@ class Event(ctypes.Structure):
     ]
 
 
+class Space(ctypes.Structure):
+    """struct lpt_space."""
+
+    _fields_ = [("freed", ctypes.c_uint64), ("full_at", ctypes.c_uint64)]
+
+
 class Room(ctypes.Structure):
     """struct lpt_room."""
 
-    _fields_ = [("freed", ctypes.c_uint64), ("full_at", ctypes.c_uint64)]
+    _fields_ = [("slots", Space), ("vms", Space)]
 
 
 class Losses(ctypes.Structure):

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Optional
+from typing import Any, Optional, Protocol
 
 from lpttrace.errors import BccError, LpttraceError, ProtocolError
 from lpttrace.plan import Plan, ProbeSpec
 
-__all__ = ["Attachment", "Outcome", "ask_loader", "bpf_directory", "interpreters"]
+__all__ = ["Attached", "Attachment", "Outcome", "ask_loader", "bpf_directory", "interpreters"]
 
 _PACKAGES = "python3-bpfcc on Debian and Ubuntu, python3-bcc on Fedora, RHEL and openEuler"
 _MAX_FDS = 64
@@ -66,8 +66,19 @@ def _bcc_error(answer: dict[str, Any]) -> LpttraceError:
     return BccError(f"cannot prepare the BPF maps: {detail}")
 
 
-class Attachment:
-    """Descriptors of maps and attached probes; closing detaches everything.
+class Attached(Protocol):
+    """Programs in the kernel: descriptors of maps and links by name, what became of each probe."""
+
+    maps: dict[str, int]
+    links: dict[str, int]
+    outcomes: tuple[Outcome, ...]
+
+    def close(self) -> None:
+        """Close the descriptors; idempotent."""
+
+
+class Attachment(Attached):
+    """What this process has attached; closing detaches everything that is not kept elsewhere.
 
     The kernel detaches as well when this process dies in any way.
     """
@@ -75,6 +86,7 @@ class Attachment:
     def __init__(self, plan: Plan) -> None:
         """Run the loader. BccError if no Python here has a bcc that can load the programs."""
         self.maps: dict[str, int] = {}
+        self.links: dict[str, int] = {}
         self.outcomes: tuple[Outcome, ...] = ()
         self._fds: list[int] = []
         failure: Optional[LpttraceError] = None
@@ -105,6 +117,8 @@ class Attachment:
             Outcome(spec, probe["attached"], probe["errno"], probe["detail"])
             for spec, probe in zip(plan.probes, probes)
         )
+        attached = [outcome.probe.name for outcome in self.outcomes if outcome.attached]
+        self.links = dict(zip(attached, self._fds[len(names) :]))
 
     def __enter__(self) -> Attachment:
         return self

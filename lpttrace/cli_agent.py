@@ -11,21 +11,30 @@ import json
 import os
 import signal
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from lpttrace.cli import OPTIONS
 from lpttrace.cli_guard import guarded
 from lpttrace.cli_run import SourceOptions, serve
 
-__all__ = ["become_agent", "run_agent"]
+__all__ = ["AgentOptions", "become_agent", "run_agent"]
 
 
-def become_agent(listen: str, source: SourceOptions) -> int:
+@dataclass(frozen=True)
+class AgentOptions:
+    """How `lpttrace serve` serves."""
+
+    listen: str
+    source: SourceOptions
+    keep: bool
+
+
+def become_agent(options: AgentOptions) -> int:
     """Never returns: the process is the agent's from here on."""
-    options = json.dumps({"listen": listen, "source": asdict(source)})
+    told = json.dumps(asdict(options))
     # Ctrl-C waits until cli.main has said what it does, as at the first start.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    os.execve(sys.executable, [sys.executable, *_arguments()], {**os.environ, OPTIONS: options})
+    os.execve(sys.executable, [sys.executable, *_arguments()], {**os.environ, OPTIONS: told})
 
 
 def _arguments() -> list[str]:
@@ -41,4 +50,5 @@ def _arguments() -> list[str]:
 def run_agent(options: str) -> int:
     """Serve as the options say, as become_agent has put them; the exit status."""
     told = json.loads(options)
-    return guarded(lambda: serve(told["listen"], SourceOptions(**told["source"])))
+    source = SourceOptions(**told.pop("source"))
+    return guarded(lambda: serve(source=source, **told))

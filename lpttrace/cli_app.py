@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Optional
 
 import typer
@@ -102,6 +103,12 @@ _LPT_OPTION = typer.Option(
     metavar="NAME",
     help="The kernel function that updates LPT, if your kernel's patches renamed it.",
 )
+_PIN_DIR = typer.Option(
+    "/sys/fs/bpf/lpttrace",
+    "--pin-dir",
+    metavar="DIR",
+    help="Where `serve` keeps what it attaches: a directory of a BPF file system.",
+)
 _SYNTHETIC = typer.Option(
     "",
     "--synthetic",
@@ -182,6 +189,10 @@ def top(
     max_vcpus: int = _MAX_VCPUS,
     lpt_symbol: str = _LPT_OPTION,
     synthetic: str = _SYNTHETIC,
+    pin_dir: str = _PIN_DIR,
+    own: bool = typer.Option(
+        False, "--own", help="Attach programs of its own, though an agent has attached some."
+    ),
 ) -> None:
     """Show VMs, vCPUs and what they trap, live.
 
@@ -196,7 +207,7 @@ def top(
         if sort not in SORT_KEYS:
             raise UsageError(f"cannot sort by {sort!r}; say one of {', '.join(SORT_KEYS)}")
         return cli_run.top(
-            cli_run.SourceOptions(max_vcpus, lpt_symbol, synthetic),
+            cli_run.SourceOptions(max_vcpus, lpt_symbol, synthetic, pin_dir, own),
             cli_run.TopOptions(
                 once, batch, as_json, interval, count, sort, pattern, vcpus, classes, events
             ),
@@ -208,7 +219,11 @@ def top(
 
 @app.command(
     epilog="""Prometheus gets text or OpenMetrics, as it asks for. A line on stderr says when it
-is ready. SIGTERM and Ctrl-C detach everything and end it with status 0.
+is ready. SIGTERM and Ctrl-C end it with status 0.
+
+Counting goes on in the kernel after SIGTERM, a crash or an upgrade, and the next `serve` takes it
+over: no event is lost and no counter begins anew. Ctrl-C, `lpttrace unload` and a reboot end it.
+`lpttrace top` beside it reads what it has attached.
 
 \b
 Examples:
@@ -224,14 +239,36 @@ def serve(
     max_vcpus: int = _MAX_VCPUS,
     lpt_symbol: str = _LPT_OPTION,
     synthetic: str = _SYNTHETIC,
+    pin_dir: str = _PIN_DIR,
+    keep: bool = typer.Option(
+        True, "--keep/--no-keep", help="Go on counting in the kernel between two runs."
+    ),
 ) -> None:
     """Serve metrics for Prometheus over HTTP."""
 
     def body() -> int:
         from lpttrace import cli_agent, cli_run
 
-        source = cli_run.SourceOptions(max_vcpus, lpt_symbol, synthetic)
-        return cli_agent.become_agent(listen, source)
+        source = cli_run.SourceOptions(max_vcpus, lpt_symbol, synthetic, pin_dir)
+        return cli_agent.become_agent(cli_agent.AgentOptions(listen, source, keep))
+
+    raise typer.Exit(guarded(body))
+
+
+@app.command(
+    epilog="""Counters begin at zero again with the next `lpttrace serve`.
+
+\b
+Examples:
+  lpttrace unload"""
+)
+def unload(pin_dir: str = _PIN_DIR) -> None:
+    """Remove from the kernel what a `serve` that has ended left counting there."""
+
+    def body() -> int:
+        from lpttrace import cli_run
+
+        return cli_run.unload(pin_dir)
 
     raise typer.Exit(guarded(body))
 
@@ -247,13 +284,14 @@ Examples:
 def doctor(
     as_json: bool = typer.Option(False, "--json", help="The same as JSON."),
     lpt_symbol: str = _LPT_OPTION,
+    pin_dir: str = _PIN_DIR,
 ) -> None:
     """Say what this host offers and what it cannot show, with reasons and what to do."""
 
     def body() -> int:
         from lpttrace.doctor import run as diagnose
 
-        return diagnose(as_json, lpt_symbol)
+        return diagnose(as_json, lpt_symbol, Path(pin_dir))
 
     raise typer.Exit(guarded(body))
 

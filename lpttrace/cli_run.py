@@ -9,18 +9,24 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Callable, Optional, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable, Optional, Protocol
 
 from lpttrace.cli_command import Command
 from lpttrace.cli_guard import Interrupted, warn
+from lpttrace.errors import LpttraceError
 from lpttrace.model import Guest, Model, shortages
 from lpttrace.model_order import arrange
 from lpttrace.model_sampler import Sampler
 from lpttrace.snapshot import Snapshot, Source, VmKey
 
-__all__ = ["SourceOptions", "TopOptions", "serve", "top"]
+if TYPE_CHECKING:
+    from lpttrace.keep import Keeper
+    from lpttrace.live import LiveOptions
+
+__all__ = ["SourceOptions", "TopOptions", "serve", "top", "unload"]
 
 # While COMMAND runs: how often to look which processes are VMs, before they are gone.
 _LOOK_SECONDS = 0.25
@@ -30,11 +36,16 @@ _SERVE_LOOK_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """Where the numbers come from; synthetic is VMSxVCPUS or empty."""
+    """Where the numbers come from; synthetic is VMSxVCPUS or empty.
+
+    pin_dir is where programs are kept, or are to be found; own attaches all the same.
+    """
 
     max_vcpus: int
     lpt_symbol: str
     synthetic: str
+    pin_dir: str = ""
+    own: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,10 +82,26 @@ def _feed(options: SourceOptions) -> _Feed:
 
         return _Feed(SyntheticSource(*parse_size(options.synthetic)), identify, "synthetic")
     from lpttrace.guests import Guests
-    from lpttrace.live import LiveOptions, LiveSource
+    from lpttrace.live import LiveSource
 
-    live = LiveSource(LiveOptions(max_vcpus=options.max_vcpus, lpt_symbol=options.lpt_symbol))
-    return _Feed(live, Guests().identify, "live")
+    beside = None if options.own else _beside(options)
+    return _Feed(beside or LiveSource(_live(options)), Guests().identify, "live")
+
+
+def _live(options: SourceOptions) -> LiveOptions:
+    from lpttrace.live import LiveOptions
+
+    return LiveOptions(max_vcpus=options.max_vcpus, lpt_symbol=options.lpt_symbol)
+
+
+def _beside(options: SourceOptions) -> Optional[_Source]:
+    # None if no agent runs, or has left anything, that we can read.
+    from lpttrace.live_beside import BesideSource
+
+    try:
+        return BesideSource(_live(options), Path(options.pin_dir))
+    except LpttraceError:
+        return None
 
 
 def top(source: SourceOptions, options: TopOptions, argv: Sequence[str]) -> int:
@@ -193,11 +220,26 @@ def _columns() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
 
 
-def serve(listen: str, options: SourceOptions) -> int:
-    """Serve metrics until SIGINT or SIGTERM, which end it well."""
+def serve(listen: str, source: SourceOptions, keep: bool = True) -> int:
+    """Serve metrics until SIGINT or SIGTERM, which end it well.
+
+    With keep, counting goes on in the kernel after the end, for the next one to take over; but
+    not after SIGINT, which is somebody at a terminal who is done.
+    """
+    if source.synthetic or not keep:
+        return _serve(listen, _feed(replace(source, own=True)), None)
+    from lpttrace.guests import Guests
+    from lpttrace.keep import Keeper
+    from lpttrace.live import LiveSource
+
+    with Keeper(Path(source.pin_dir), source.max_vcpus, source.lpt_symbol) as keeper:
+        live = LiveSource(_live(source), keeper)
+        return _serve(listen, _Feed(live, Guests().identify, "live"), keeper)
+
+
+def _serve(listen: str, feed: _Feed, keeper: Optional[Keeper]) -> int:
     from lpttrace.exporter import MetricsServer, SnapshotCollector
 
-    feed = _feed(options)
     read = _telling(feed.source.read, warn)
     collector = SnapshotCollector(read, feed.identify, feed.kind)
     server = MetricsServer(listen, collector)
@@ -211,8 +253,30 @@ def serve(listen: str, options: SourceOptions) -> int:
                     time.sleep(_SERVE_LOOK_SECONDS)
                     collector.look()
     except Interrupted as interruption:
+        if keeper is not None:
+            _end(keeper, interruption.signum)
         if interruption.signum == signal.SIGHUP:
             raise
         return 0
     finally:
         server.close()
+
+
+def _end(keeper: Keeper, signum: int) -> None:
+    if signum == signal.SIGINT:
+        keeper.discard()
+    elif keeper.keeps:
+        print("counting goes on in the kernel; 'lpttrace unload' ends it", file=sys.stderr)
+
+
+def unload(pin_dir: str) -> int:
+    """Remove what agents have left in the kernel; LpttraceError while one is running."""
+    from lpttrace.keep import Keeper
+
+    root = Path(pin_dir)
+    with Keeper(root) as keeper:
+        if keeper.problem and root.exists():
+            raise LpttraceError(f"cannot unload what is under {root}: {keeper.problem}")
+        removed = keeper.discard()
+    print(f"removed {removed} pins under {root}" if removed else f"nothing is kept under {root}")
+    return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from lpttrace.attach import Attachment
 from lpttrace.catalog import (
@@ -23,11 +24,12 @@ from lpttrace.catalog import (
 )
 from lpttrace.errors import LpttraceError
 from lpttrace.host import NO, UNKNOWN, YES, Fact, probe_host
+from lpttrace.keep import PIN_ROOT, kept_directories, owner, running
 from lpttrace.live import explain_outcomes
 from lpttrace.plan import LPT_SYMBOL, Plan, check_host, make_plan, symbols_wanted
 from lpttrace.snapshot import Probe
 
-__all__ = ["Diagnosis", "diagnose", "render_text", "run"]
+__all__ = ["Diagnosis", "diagnose", "kept_fact", "render_text", "run"]
 
 
 @dataclass(frozen=True)
@@ -151,19 +153,36 @@ class Diagnosis:
     lpt_limits: tuple[Fact, ...] = _LPT_LIMITS
 
 
-def diagnose(lpt_symbol: str = LPT_SYMBOL) -> Diagnosis:
+def diagnose(lpt_symbol: str = LPT_SYMBOL, root: Path = PIN_ROOT) -> Diagnosis:
     """Look at this host and try every probe on it."""
     facts = probe_host(symbols_wanted(lpt_symbol))
+    told = (*facts.facts, kept_fact(root))
     try:
         check_host(facts)
         plan = make_plan(facts, max_vcpus=1, lpt_symbol=lpt_symbol)
         with Attachment(plan) as attachment:
             probes = explain_outcomes(attachment, facts)
     except LpttraceError as error:
-        return Diagnosis(facts.facts, (), (), str(error), error.exit_status)
+        return Diagnosis(told, (), (), str(error), error.exit_status)
     abilities = (*_abilities(probes, plan), _TIMERS[facts.el2], *_NEVER)
     able = all(fact.state == YES for fact in abilities if fact.name in _MAIN_JOB)
-    return Diagnosis(facts.facts, abilities, probes, "", 0 if able else 3)
+    return Diagnosis(told, abilities, probes, "", 0 if able else 3)
+
+
+def kept_fact(root: Path) -> Fact:
+    """Whether an agent runs, or what one that has ended has left counting in the kernel."""
+    pins = kept_directories(root)
+    pid = owner(root)
+    if pid is not None:
+        return Fact("agent", YES, f"{running(pid)} counts, and keeps it under {root}")
+    if pins:
+        return Fact(
+            "agent",
+            NO,
+            f"no agent runs, but programs attached before go on counting under {root}",
+            "start lpttrace serve again, or end them: lpttrace unload",
+        )
+    return Fact("agent", YES, "none runs, and none has left anything attached")
 
 
 def _abilities(probes: tuple[Probe, ...], plan: Plan) -> tuple[Fact, ...]:
@@ -207,9 +226,9 @@ def _line(fact: Fact) -> str:
     return f"  {_MARK[fact.state]:2}  {fact.name:25}  {fact.detail}{advice}"
 
 
-def run(as_json: bool, lpt_symbol: str = LPT_SYMBOL) -> int:
+def run(as_json: bool, lpt_symbol: str = LPT_SYMBOL, root: Path = PIN_ROOT) -> int:
     """Print the diagnosis; the exit status says whether the main job can run (docs, errors)."""
-    diagnosis = diagnose(lpt_symbol)
+    diagnosis = diagnose(lpt_symbol, root)
     print(json.dumps(asdict(diagnosis), indent=2) if as_json else render_text(diagnosis), end="")
     if as_json:
         print()

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import struct
 import sys
 import time
 from collections import deque
@@ -16,7 +15,7 @@ from types import TracebackType
 from typing import Optional
 
 from lpttrace import abi
-from lpttrace.attach import Attachment
+from lpttrace.attach import Attached, Attachment
 from lpttrace.catalog import CALL_PROBES, LPT_PROBES
 from lpttrace.decode import (
     COUNTS_END,
@@ -28,7 +27,9 @@ from lpttrace.decode import (
 )
 from lpttrace.errors import HostError
 from lpttrace.host import NO, HostFacts, probe_host
-from lpttrace.maps import MappedArray, delete, insert, keys, lookup, lookup_u32, push
+from lpttrace.keep import Keeper
+from lpttrace.live_space import Space
+from lpttrace.maps import MappedArray, delete, keys, lookup
 from lpttrace.plan import (
     LPT_SYMBOL,
     Plan,
@@ -47,6 +48,10 @@ _SLOT_HEAD = sizeof(abi.SlotHead)
 _STATE = {name: value for value, name in enumerate(abi.STATES)}
 _MAX_EVENTS = 256
 _EVENT_WAITS_NS = 10_000_000_000
+# While others read beside us: how long events and dead VMs stay for them, if there is room.
+_EVENT_SHOWS_NS = 5_000_000_000
+_MANY_EVENTS = 512
+_DYING_SECONDS = 2.5
 # A slot is 61 KiB: 2 MiB at a time.
 _SLOTS_MAPPED = 32
 
@@ -70,7 +75,7 @@ def attach_plan(options: LiveOptions) -> tuple[HostFacts, Plan]:
     return facts, make_plan(facts, options.max_vcpus, options.lpt_symbol)
 
 
-def explain_outcomes(attachment: Attachment, facts: HostFacts) -> tuple[Probe, ...]:
+def explain_outcomes(attachment: Attached, facts: HostFacts) -> tuple[Probe, ...]:
     """Every probe with, where it sees nothing, the reason."""
     return tuple(
         Probe(o.probe.name, True)
@@ -94,11 +99,19 @@ def _warnings(specs: list[ProbeSpec], missing: dict[str, str], facts: HostFacts)
 
 
 class LiveSource:
-    """The counters of this host's VMs, counted from entering to leaving the context."""
+    """The counters of this host's VMs, counted from entering to leaving the context.
 
-    def __init__(self, options: LiveOptions = LiveOptions()) -> None:
-        """Nothing is attached before the context is entered."""
+    With a keeper they go on where an agent before has left them, and stay when this one ends.
+    """
+
+    def __init__(
+        self, options: LiveOptions = LiveOptions(), keeper: Optional[Keeper] = None
+    ) -> None:
+        """Nothing is attached before the context is entered, which must be within the keeper's."""
         self._options = options
+        self._keeper = keeper
+        self._dying: dict[VmKey, float] = {}
+        self._seen_events: set[bytes] = set()
         self._ended: list[tuple[float, VmCounters, tuple[VcpuCounters, ...]]] = []
         self._last_whole: dict[int, tuple[bytes, VcpuCounters]] = {}
         self._events: deque[Event] = deque(maxlen=_MAX_EVENTS)
@@ -109,13 +122,31 @@ class LiveSource:
     def __enter__(self) -> LiveSource:
         """Attach. LpttraceError says why nothing can be measured; warnings say what cannot."""
         facts, plan = attach_plan(self._options)
-        self._attachment = Attachment(plan)
+        self._attachment, fresh = self._obtain(plan)
         try:
             self._open(facts)
+            self._begin(fresh)
         except BaseException:
             self._attachment.close()
             raise
         return self
+
+    def _obtain(self, plan: Plan) -> tuple[Attached, Optional[Attachment]]:
+        # The second is what has just been attached and may be kept.
+        kept = self._keeper.take_over() if self._keeper else None
+        if kept:
+            return kept, None
+        attachment = Attachment(plan)
+        return attachment, attachment
+
+    def _begin(self, fresh: Optional[Attachment]) -> None:
+        if self._keeper is None:
+            return
+        if fresh is None:
+            self._space.mend()
+        else:
+            self._keeper.keep(fresh)
+        self.warnings = (*self._keeper.said, *self.warnings)
 
     def _open(self, facts: HostFacts) -> None:
         self.probes = explain_outcomes(self._attachment, facts)
@@ -132,7 +163,7 @@ class LiveSource:
         self._slots = MappedArray(maps["slots"], abi.Slot, entries, _SLOTS_MAPPED)
         self._vms = MappedArray(maps["vms"], abi.Vm, entries)
         self._losses = MappedArray(maps["losses"], abi.Losses, 1)
-        self._room = MappedArray(maps["room"], abi.Room, 1)
+        self._space = Space(maps, self._slots, self._vms)
 
     def __exit__(
         self,
@@ -140,8 +171,8 @@ class LiveSource:
         value: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
-        """Detach everything."""
-        for mapped in (self._slots, self._vms, self._losses, self._room):
+        """Detach everything that is not kept."""
+        for mapped in (self._slots, self._vms, self._losses, self._space):
             mapped.close()
         self._attachment.close()
 
@@ -153,11 +184,10 @@ class LiveSource:
         vms = {vm.key.index: vm for vm in self._read_vms()}
         slots = {index: vcpu for index, vcpu in self._read_slots(vms)}
         self._read_events({index: vm.key for index, vm in vms.items()})
-        for vm in vms.values():
-            if not vm.alive:
-                self._bury(vm, {i: v for i, v in slots.items() if v.vm == vm.key})
-        alive = tuple(vm for vm in vms.values() if vm.alive)
-        running = tuple(v for v in slots.values() if vms[v.vm.index].alive)
+        for vm in [vm for vm in vms.values() if not vm.alive and self._may_bury(vm.key)]:
+            self._bury(vm, {i: slots.pop(i) for i, v in [*slots.items()] if v.vm == vm.key})
+            del vms[vm.key.index]
+        alive, running = tuple(vms.values()), tuple(slots.values())
         return Snapshot(
             start,
             time.monotonic_ns(),
@@ -191,8 +221,11 @@ class LiveSource:
         # Also where kvm_arch_destroy_vm is probed: a kprobe may miss (bpf_prog_active is taken).
         if Path(f"/proc/{vm.tgid}").exists():
             return True
-        delete(self._attachment.maps["kvms"], int(vm.kvm).to_bytes(8, sys.byteorder))
+        self._forget_kvm(int(vm.kvm))
         return False
+
+    def _forget_kvm(self, kvm: int) -> None:
+        delete(self._attachment.maps["kvms"], kvm.to_bytes(8, sys.byteorder))
 
     def _read_slots(self, vms: dict[int, VmCounters]) -> Iterator[tuple[int, VcpuCounters]]:
         for index in range(self._slots.entries):
@@ -224,50 +257,46 @@ class LiveSource:
 
     def _read_events(self, vms: dict[int, VmKey]) -> None:
         fd, found = self._attachment.maps["events"], []
-        old = time.monotonic_ns() - _EVENT_WAITS_NS
-        for key in keys(fd, sizeof(abi.EventKey)):
-            value = lookup(fd, key, sizeof(abi.Event))
+        waiting = keys(fd, sizeof(abi.EventKey))
+        self._seen_events.intersection_update(waiting)
+        for key in waiting:
+            value = None if key in self._seen_events else lookup(fd, key, sizeof(abi.Event))
             event = decode_event(key, value, vms) if value else None
             if event:
                 found.append(event)
-            # Its VM may be newer than this reading's VMs: then it waits for the next.
-            if event or abi.EventKey.from_buffer_copy(key).ns < old:
-                delete(fd, key)
+                self._seen_events.add(key)
+        self._drop_events(fd, waiting)
         self._events.extend(sorted(found, key=lambda event: event.ns))
+
+    def _drop_events(self, fd: int, waiting: list[bytes]) -> None:
+        # At once, but for others who look; one whose VM is newer than this reading's VMs waits for
+        # the next.
+        now, shared = time.monotonic_ns(), self._shared() and len(waiting) < _MANY_EVENTS
+        for key in waiting:
+            age = now - abi.EventKey.from_buffer_copy(key).ns
+            seen = key in self._seen_events
+            if age > (_EVENT_SHOWS_NS if seen and shared else 0 if seen else _EVENT_WAITS_NS):
+                delete(fd, key)
+
+    def _shared(self) -> bool:
+        return self._keeper is not None and self._keeper.read_by_others()
+
+    def _may_bury(self, key: VmKey) -> bool:
+        # Others who look must see its last counts, too, as long as there is room.
+        since = self._dying.setdefault(key, time.monotonic())
+        if not self._shared() or time.monotonic() - since > _DYING_SECONDS:
+            return True
+        return 2 * self._space.free_slots() < self._slots.entries
 
     def _bury(self, vm: VmCounters, slots: dict[int, VcpuCounters]) -> None:
         expiry = time.monotonic() + self._options.grace_seconds
         self._ended.append((expiry, vm, tuple(slots.values())))
-        maps = self._attachment.maps
-        for index, vcpu in slots.items():
-            tid = vcpu.tid.to_bytes(4, sys.byteorder)
-            if lookup_u32(maps["tids"], tid) == index:
-                delete(maps["tids"], tid)
-            delete(maps["vcpus"], struct.pack("=II", vm.key.index, vcpu.vcpu))
-            self._slots.clear(index)
+        self._dying.pop(vm.key, None)
+        for index in slots:
             self._last_whole.pop(index, None)
-            insert(maps["free_slots"], index)
-        room = abi.Room.from_buffer_copy(self._room.copy(0))
-        self._room.write_u64(0, room.freed + len(slots))
-        if self._refusals():
-            self._forget_refused(vm.key.index)
-        self._vms.clear(vm.key.index)
-        push(maps["free_vms"], vm.key.index)
-
-    def _forget_refused(self, vm_index: int) -> None:
-        # What remembers that a vCPU got no slot: of this VM, whose index is somebody else's next,
-        # and threads that are gone.
-        maps = self._attachment.maps
-        for key in keys(maps["vcpus"], 8):
-            if struct.unpack_from("=I", key)[0] == vm_index:
-                delete(maps["vcpus"], key)
-        for tid in keys(maps["tids"], 4):
-            if not Path(f"/proc/{int.from_bytes(tid, sys.byteorder)}").exists():
-                delete(maps["tids"], tid)
-
-    def _refusals(self) -> int:
         losses = self._read_losses()
-        return losses["no_slot"] + losses["no_vm"] + losses["not_remembered"]
+        refused = losses["no_slot"] + losses["no_vm"] + losses["not_remembered"]
+        self._space.give_back(vm.key.index, slots, refused > 0)
 
     def _read_losses(self) -> dict[str, int]:
         losses = abi.Losses.from_buffer_copy(self._losses.copy(0))

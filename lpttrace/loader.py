@@ -28,7 +28,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from lpttrace.maps import insert, push
+from lpttrace.maps import insert
+from lpttrace.objects import kprobe_event, link_to_event
 
 __all__ = ["MAPS", "flatten", "main"]
 
@@ -120,17 +121,31 @@ def _map_fd(bcc: Any, bpf: Any, name: str) -> int:
 def _fill_free_lists(slots: int, vms: int, entries: int) -> None:
     for index in range(entries):
         insert(slots, index)
-        push(vms, index)
+        insert(vms, index)
 
 
 def _attach(bcc: Any, function: Any, kind: str, target: str) -> int:
     if kind == "raw_tracepoint":
         fd = bcc.lib.bpf_attach_raw_tracepoint(function.fd, target.encode())
     else:
-        event = f"lpttrace_{kind}_{target}".encode()
-        returning = int(kind == "kretprobe")
-        fd = bcc.lib.bpf_attach_kprobe(function.fd, returning, event, target.encode(), 0, 0)
+        fd = _attach_kprobe(bcc, function, kind == "kretprobe", target)
     return int(fd)
+
+
+def _attach_kprobe(bcc: Any, function: Any, returning: bool, target: str) -> int:
+    # A link, because that can be pinned; where the kernel has none, as bcc does it.
+    try:
+        event = kprobe_event(target, returning)
+        try:
+            return link_to_event(function.fd, event)
+        finally:
+            os.close(event)
+    except OSError:
+        kind = "kretprobe" if returning else "kprobe"
+        name = f"lpttrace_{kind}_{target}".encode()
+        return int(
+            bcc.lib.bpf_attach_kprobe(function.fd, int(returning), name, target.encode(), 0, 0)
+        )
 
 
 def _load_and_attach(bcc: Any, bpf: Any, probe: dict[str, str]) -> tuple[dict[str, Any], int]:

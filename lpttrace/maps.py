@@ -13,11 +13,11 @@ import platform
 import sys
 import time
 from types import TracebackType
-from typing import Optional
+from typing import Any, Optional
 
 from lpttrace.errors import HostError
 
-__all__ = ["MappedArray", "delete", "insert", "keys", "lookup", "lookup_u32", "push"]
+__all__ = ["MappedArray", "bpf", "delete", "element_attr", "insert", "keys", "lookup", "lookup_u32"]
 
 # asm/unistd.h of the two architectures that the programs load on.
 _BPF_SYSCALL = {"aarch64": 280, "x86_64": 321}
@@ -42,30 +42,26 @@ class _ElementAttr(ctypes.Structure):
     ]
 
 
-def _bpf(
-    command: int, fd: int, key: Optional[bytes], value: Optional[ctypes.Array[ctypes.c_char]]
-) -> int:
+def bpf(command: int, attr: ctypes.Structure) -> tuple[int, int]:
+    """The system call: its result, and 0 or an errno."""
     number = _BPF_SYSCALL.get(platform.machine())
     if number is None:
         raise HostError(f"cannot use BPF maps on {platform.machine()}: its bpf() is not known")
-    key_buffer = ctypes.create_string_buffer(key, len(key)) if key is not None else None
-    attr = _ElementAttr(
-        fd,
-        0,
-        ctypes.addressof(key_buffer) if key_buffer is not None else 0,
-        ctypes.addressof(value) if value is not None else 0,
-        0,
-    )
     result = _libc.syscall(number, command, ctypes.byref(attr), ctypes.sizeof(attr))
-    return 0 if result >= 0 else ctypes.get_errno()
+    return result, 0 if result >= 0 else ctypes.get_errno()
 
 
-def push(fd: int, index: int) -> None:
-    """Append an index to a queue of u32; OSError if it is full."""
-    value = ctypes.create_string_buffer(index.to_bytes(4, sys.byteorder), 4)
-    code = _bpf(_UPDATE, fd, None, value)
-    if code:
-        raise OSError(code, os.strerror(code))
+def element_attr(fd: int, key: Any, value: Any) -> ctypes.Structure:
+    """The argument of a BPF_MAP_*_ELEM command; key and value are ctypes objects, or None."""
+    addresses = [ctypes.addressof(it) if it is not None else 0 for it in (key, value)]
+    return _ElementAttr(fd, 0, *addresses, 0)
+
+
+def _bpf(
+    command: int, fd: int, key: Optional[bytes], value: Optional[ctypes.Array[ctypes.c_char]]
+) -> int:
+    key_buffer = ctypes.create_string_buffer(key, len(key)) if key is not None else None
+    return bpf(command, element_attr(fd, key_buffer, value))[1]
 
 
 def insert(fd: int, index: int) -> None:

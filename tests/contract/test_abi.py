@@ -30,6 +30,7 @@ STRUCTURES = {
     "lpt_calls": abi.Calls,
     "lpt_event_key": abi.EventKey,
     "lpt_event": abi.Event,
+    "lpt_space": abi.Space,
     "lpt_room": abi.Room,
 }
 

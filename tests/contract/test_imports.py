@@ -14,10 +14,11 @@ PACKAGE = Path(__file__).resolve().parents[2] / "lpttrace"
 LAYERS = (
     {"errors", "__init__"},
     {"abi", "btf", "catalog", "counter"},
-    {"snapshot", "host", "maps"},
-    {"decode", "plan", "quantiles"},
+    {"snapshot", "host", "maps", "notify"},
+    {"decode", "objects", "plan", "quantiles"},
     {"model"},
     {"attach", "render"},
+    {"keep"},
     {"live", "frame_json", "frame_text"},
     {"loader", "guests", "exporter", "top", "doctor", "synthetic"},
     {"cli"},

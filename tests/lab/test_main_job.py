@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Hypercalls, LPT updates and timer traps against what the guests say they did, to the last one.
 
-One boot per host: `serve` and `top` watch the same workload, each with its own programs.
+One boot per host: `serve` and `top` watch the same workload, with the same programs.
 """
 
 from __future__ import annotations
@@ -12,13 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from prometheus_client.openmetrics.parser import (
-    text_string_to_metric_families as parse_openmetrics,
-)
-from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from tests.lab.conftest import LabRun
-from tests.lab.ops import FUNCTION_IDS, VCPUS, labvmm_arguments
+from tests.lab.counts import Counts, counts_by_vcpu, metric_samples, shown_of, truth_of
+from tests.lab.ops import VCPUS, labvmm_arguments
 
 
 @dataclass(frozen=True)
@@ -41,8 +38,6 @@ HOSTS = (
     Host("stock-7.3", "vhe", lpt=False, traps=False),
 )
 
-Counts = dict[tuple[str, ...], int]
-
 
 @pytest.fixture(scope="module", params=HOSTS, ids=lambda host: f"{host.kernel}-{host.mode}")
 def host(request: pytest.FixtureRequest) -> Host:
@@ -60,27 +55,6 @@ def report(host: Host, lab: Callable[[list[str], list[str]], LabRun]) -> dict[st
     return result
 
 
-def truth_of(vcpu: dict[str, Any], traps: bool) -> Counts:
-    """What one guest vCPU did, by ("hypercall", function) and ("timer", register, direction)."""
-    counts: Counts = {}
-    for number, call in vcpu["hypercalls"].items():
-        key = ("hypercall", FUNCTION_IDS[int(number, 16)])
-        counts[key] = counts.get(key, 0) + call["count"]
-    for register, ways in vcpu["timer"].items():
-        # Only CNTP_* traps, and only without VHE (kernel-facts, section 3).
-        if traps and register.startswith("cntp_"):
-            counts |= {("timer", register, way): n for way, n in ways.items()}
-    return {key: count for key, count in counts.items() if count}
-
-
-def shown_of(vcpu: dict[str, Any]) -> Counts:
-    """The same, as `top --json` has it."""
-    counts: Counts = {("hypercall", name): c["count"] for name, c in vcpu["hypercalls"].items()}
-    for register, ways in vcpu["timer_traps"].items():
-        counts |= {("timer", register, way): c["count"] for way, c in ways.items()}
-    return {key: count for key, count in counts.items() if count}
-
-
 def truths(report: dict[str, Any], traps: bool) -> dict[int, Counts]:
     vms = report["workload"]["truth"]["vms"]
     return {v["tid"]: truth_of(v, traps) for vm in vms for v in vm["vcpus"]}
@@ -88,27 +62,6 @@ def truths(report: dict[str, Any], traps: bool) -> dict[int, Counts]:
 
 def vms_by_size(vms: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
     return {len(vm["vcpus"]): vm for vm in vms}
-
-
-def metric_samples(text: str, openmetrics: bool = False) -> dict[str, list[Any]]:
-    parse = parse_openmetrics if openmetrics else parse_text
-    samples: dict[str, list[Any]] = {}
-    for family in parse(text):
-        for sample in family.samples:
-            samples.setdefault(sample.name, []).append(sample)
-    return samples
-
-
-def counts_by_vcpu(samples: dict[str, list[Any]]) -> dict[tuple[str, int], Counts]:
-    """Scraped counts by (vm, vcpu)."""
-    counts: dict[tuple[str, int], Counts] = {}
-    for sample in samples.get("lpttrace_hypercalls_total", []):
-        vcpu = counts.setdefault((sample.labels["vm"], int(sample.labels["vcpu"])), {})
-        vcpu["hypercall", sample.labels["function"]] = int(sample.value)
-    for sample in samples.get("lpttrace_timer_traps_total", []):
-        vcpu = counts.setdefault((sample.labels["vm"], int(sample.labels["vcpu"])), {})
-        vcpu["timer", sample.labels["register"], sample.labels["direction"]] = int(sample.value)
-    return {key: {k: n for k, n in vcpu.items() if n} for key, vcpu in counts.items()}
 
 
 def truth_by_vm_size(report: dict[str, Any], traps: bool) -> dict[tuple[int, int], Counts]:

@@ -80,7 +80,7 @@ def test_a_window_shows_the_same_as_the_whole() -> None:
 def test_a_word_is_replaced_and_nothing_beside_it() -> None:
     fd = os.memfd_create("words")
     os.ftruncate(fd, mmap.PAGESIZE)
-    with MappedArray(fd, abi.Room, 2) as words:
+    with MappedArray(fd, abi.Space, 2) as words:
         words.write_u64(1, 0x1122334455667788)
         assert os.pread(fd, 24, 0) == bytes(8) + (0x1122334455667788).to_bytes(8, "little") + bytes(
             8

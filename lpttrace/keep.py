@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What stays in the kernel when the agent ends, so that the next one goes on counting.
+
+Pinned in a BPF file system, in a directory for each layout; what the kernel does not pin, or all of
+it where there is no such file system, is in systemd's descriptor store. Beside the maps and links
+is an array `about`, which says what they are.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from lpttrace import __version__, notify
+from lpttrace.abi import ABI_VERSION
+from lpttrace.attach import Attached, Attachment, Outcome
+from lpttrace.errors import LpttraceError
+from lpttrace.objects import create_array, is_bpffs, open_pin, pin, read_element, write_element
+from lpttrace.plan import ProbeSpec
+
+__all__ = [
+    "PIN_ROOT",
+    "About",
+    "Beside",
+    "Kept",
+    "Keeper",
+    "kept_directories",
+    "owner",
+    "running",
+]
+
+PIN_ROOT = Path("/sys/fs/bpf/lpttrace")
+"""Where pins are unless the user says otherwise."""
+
+_ABOUT_BYTES = 1 << 16
+_MAP, _LINK, _ABOUT = "map_", "link_", "about"
+
+
+@dataclass(frozen=True)
+class About:
+    """What a kept set is: enough to tell whether one can go on with it."""
+
+    abi: int
+    version: str
+    max_vcpus: int
+    lpt_symbol: str
+    outcomes: tuple[Outcome, ...]
+
+    def encode(self) -> bytes:
+        """As it is in the array; LpttraceError if that is too small."""
+        text = json.dumps(asdict(self)).encode()
+        if len(text) > _ABOUT_BYTES:
+            raise LpttraceError("cannot keep the programs: too much to say about them; report it")
+        return text.ljust(_ABOUT_BYTES, b"\0")
+
+    @classmethod
+    def decode(cls, data: bytes) -> About:
+        """ValueError, KeyError or TypeError if some other lpttrace has written it."""
+        told: dict[str, Any] = json.loads(data.rstrip(b"\0"))
+        outcomes = [{**o, "probe": ProbeSpec(**o["probe"])} for o in told["outcomes"]]
+        return cls(**{**told, "outcomes": tuple(Outcome(**o) for o in outcomes)})
+
+
+class Kept(Attached):
+    """A set that an agent before us has attached: its descriptors, of which ours are closed."""
+
+    def __init__(self, about: About, fds: dict[str, int]) -> None:
+        self.about = about
+        self._fds = dict(fds)
+        self.maps = {n[len(_MAP) :]: fd for n, fd in fds.items() if n.startswith(_MAP)}
+        self.links = {n[len(_LINK) :]: fd for n, fd in fds.items() if n.startswith(_LINK)}
+        self.outcomes = tuple(self._now(outcome) for outcome in about.outcomes)
+
+    def _now(self, outcome: Outcome) -> Outcome:
+        if outcome.attached and outcome.probe.name not in self.links:
+            gone = "nothing kept its descriptor when the agent before ended"
+            return Outcome(outcome.probe, False, 0, gone)
+        return outcome
+
+    def close(self) -> None:
+        """What is pinned or stored stays attached."""
+        while self._fds:
+            os.close(self._fds.popitem()[1])
+
+
+def owner(directory: Path) -> Optional[int]:
+    """The process that holds the lock of a directory, None if /proc knows none.
+
+    Source: /proc/locks, proc(5).
+    """
+    with suppress(OSError):
+        inode = directory.stat().st_ino
+        pattern = rf"FLOCK +ADVISORY +WRITE (\d+) [0-9a-f]+:[0-9a-f]+:{inode} "
+        found = re.search(pattern, Path("/proc/locks").read_text())
+        return int(found[1]) if found else None
+    return None
+
+
+def running(pid: int) -> str:
+    """A process in words: its number and command line."""
+    if not pid:
+        return "another process, out of sight of this one"
+    with suppress(OSError):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        text = b" ".join(words).decode("utf-8", "backslashreplace").strip()
+        return f"process {pid} ({text})"
+    return f"process {pid}"
+
+
+def kept_directories(root: Path) -> dict[int, Path]:
+    """Directories of pins by their layout's version; those half made are -1."""
+    found = {}
+    with suppress(OSError):
+        for path in root.iterdir():
+            name = re.fullmatch(r"v(\d+)", path.name)
+            found[int(name[1]) if name else -1] = path
+    return found
+
+
+def _remove(directory: Path) -> int:
+    paths = sorted(directory.iterdir(), key=lambda path: not path.name.startswith(_LINK))
+    for path in paths:
+        path.unlink()
+    directory.rmdir()
+    return len(paths)
+
+
+def _opened(directory: Path) -> dict[str, int]:
+    fds: dict[str, int] = {}
+    try:
+        for path in directory.iterdir():
+            fds[path.name] = open_pin(path)
+    except BaseException:
+        _close(fds)
+        raise
+    return fds
+
+
+def _close(fds: dict[str, int]) -> None:
+    while fds:
+        os.close(fds.popitem()[1])
+
+
+def _as_kept(fds: dict[str, int]) -> Optional[Kept]:
+    # None, and everything closed, if these descriptors are no set of ours.
+    try:
+        about = About.decode(read_element(fds[_ABOUT], 0, _ABOUT_BYTES))
+    except (OSError, ValueError, KeyError, TypeError):
+        _close(fds)
+        return None
+    return Kept(about, fds)
+
+
+class Beside:
+    """What a running agent, or one that has ended, has attached: to be read, not to be changed."""
+
+    def __init__(self, root: Path = PIN_ROOT) -> None:
+        """LpttraceError if there is nothing that this lpttrace can read."""
+        directory = kept_directories(root).get(ABI_VERSION)
+        if directory is None:
+            raise LpttraceError(f"nothing is attached under {root} that this lpttrace can read")
+        self._directory = directory
+        try:
+            # Says to the agent that somebody looks, until it is closed.
+            self._lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
+            kept = _as_kept(_opened(directory))
+        except OSError as error:
+            raise LpttraceError(f"cannot read what is under {directory}: {error}") from error
+        if kept is None:
+            os.close(self._lock)
+            raise LpttraceError(f"{directory} is not what lpttrace has pinned; lpttrace unload")
+        self.attachment = kept
+
+    def is_current(self) -> bool:
+        """Whether it is still what counts: not unloaded, nor attached anew."""
+        with suppress(OSError):
+            return self._directory.stat().st_ino == os.fstat(self._lock).st_ino
+        return False
+
+    def close(self) -> None:
+        """Let go of it; idempotent."""
+        self.attachment.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+class Keeper:
+    """The right to keep a set under root; one process has it at a time."""
+
+    def __init__(self, root: Path, max_vcpus: int = 0, lpt_symbol: str = "") -> None:
+        """The options are those of what is to be attached: nothing else can be gone on with.
+
+        problem says why nothing can be pinned, if so.
+        """
+        self._root = root
+        self._options = (max_vcpus, lpt_symbol)
+        self._lock = self._readers = -1
+        self.said: list[str] = []
+        self.problem = ""
+
+    def __enter__(self) -> Keeper:
+        """LpttraceError if another agent has the right: it says which."""
+        try:
+            if not is_bpffs(self._root.parent):
+                raise OSError(0, f"no BPF file system at {self._root.parent}")
+            self._root.mkdir(mode=0o700, exist_ok=True)
+            self._lock = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            who = running(owner(self._root) or 0)
+            raise LpttraceError(
+                f"cannot attach: {who} has; read its metrics, or stop it first"
+            ) from None
+        except OSError as error:
+            self.close()
+            self.problem = str(error.strerror or error).lower()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up the right; what is kept stays."""
+        for fd in (self._lock, self._readers):
+            if fd >= 0:
+                os.close(fd)
+        self._lock = self._readers = -1
+
+    def take_over(self) -> Optional[Kept]:
+        """What an agent before has left, if one can go on with it; `said` tells why not."""
+        fds = notify.received_fds()
+        fds = {name: fd for name, fd in fds.items() if name.startswith((_MAP, _LINK, _ABOUT))}
+        directories = kept_directories(self._root)
+        others = sorted(version for version in directories if version not in (ABI_VERSION, -1))
+        if others:
+            self.said.append(
+                f"the programs attached before have layout {others[-1]}, this lpttrace has "
+                f"{ABI_VERSION}: starting afresh, all counters begin at zero"
+            )
+        with suppress(KeyError):
+            pinned = _opened(directories[ABI_VERSION])
+            for name in fds.keys() & pinned.keys():
+                os.close(fds.pop(name))
+            fds.update(pinned)
+        kept = _as_kept(fds) if fds else None
+        if kept is None or self._fits(kept.about):
+            return kept
+        kept.close()
+        return None
+
+    def _fits(self, about: About) -> bool:
+        if about.abi != ABI_VERSION:
+            self.said.append(
+                f"the programs stored before have layout {about.abi}, this lpttrace has "
+                f"{ABI_VERSION}: starting afresh, all counters begin at zero"
+            )
+            return False
+        if (about.max_vcpus, about.lpt_symbol) != self._options:
+            self.said.append(
+                f"the programs attached before are for {about.max_vcpus} vCPUs and "
+                f"{about.lpt_symbol}: starting afresh, all counters begin at zero"
+            )
+            return False
+        return True
+
+    def keep(self, attachment: Attachment) -> None:
+        """Pin and store all of it in place of what was kept before; `said` tells what cannot be."""
+        max_vcpus, lpt_symbol = self._options
+        about = About(ABI_VERSION, __version__, max_vcpus, lpt_symbol, attachment.outcomes)
+        array = create_array("lpt_about", _ABOUT_BYTES, 1)
+        try:
+            write_element(array, 0, about.encode())
+            things = {_ABOUT: array}
+            things.update({_MAP + name: fd for name, fd in attachment.maps.items()})
+            things.update({_LINK + name: fd for name, fd in attachment.links.items()})
+            self._lose(self._store(self._pin(things)))
+        finally:
+            os.close(array)
+
+    def _pin(self, things: dict[str, int]) -> dict[str, int]:
+        # Those that have no pin. All at once in place: a directory that is half made is never
+        # taken for a set.
+        if self._lock < 0:
+            return things
+        remaining = {}
+        incoming = self._root / "new"
+        for directory in kept_directories(self._root).values():
+            _remove(directory)
+        incoming.mkdir(mode=0o700)
+        for name, fd in things.items():
+            try:
+                pin(fd, incoming / name)
+            except OSError:
+                remaining[name] = fd
+        incoming.rename(self._root / f"v{ABI_VERSION}")
+        return remaining
+
+    def _store(self, things: dict[str, int]) -> list[str]:
+        return [name for name, fd in things.items() if not notify.store_fd(name, fd)]
+
+    def _lose(self, names: list[str]) -> None:
+        if _ABOUT in names:
+            self.said.append(
+                f"counting ends with this process ({self.problem}): mount -t bpf bpf "
+                f"{self._root.parent}"
+            )
+        elif names:
+            probes = ", ".join(sorted(name[len(_LINK) :] for name in names))
+            self.said.append(
+                f"this kernel cannot pin {probes}: these count while this process runs only; run "
+                "it as a systemd service, which holds them over a restart"
+            )
+
+    def read_by_others(self) -> bool:
+        """Whether somebody reads beside us at this moment."""
+        if self._lock < 0:
+            return False
+        if self._readers < 0:
+            path = self._root / f"v{ABI_VERSION}"
+            self._readers = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(self._readers, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(self._readers, fcntl.LOCK_UN)
+        return False
+
+    @property
+    def keeps(self) -> bool:
+        """Whether anything stays."""
+        return bool(kept_directories(self._root)) or notify.has_store()
+
+    def discard(self) -> int:
+        """Remove all pins, how many; with the descriptors that we hold, what is attached goes."""
+        if self._lock < 0:
+            return 0
+        count = sum(map(_remove, kept_directories(self._root).values()))
+        with suppress(OSError):
+            self._root.rmdir()
+        return count

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""systemd's notification protocol: states, and descriptors that it holds for the next process.
+
+See sd_notify(3) and sd_listen_fds(3). Where nobody listens, nothing is sent.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+from collections.abc import Iterable, Mapping, MutableMapping
+
+__all__ = ["has_store", "notify", "received_fds", "store_fd"]
+
+_FIRST_FD = 3
+# A service manager that is stuck must not keep us from counting.
+_SECONDS = 5.0
+
+
+def notify(*lines: str, fds: Iterable[int] = ()) -> bool:
+    """Send assignments such as READY=1, with descriptors; False if there is nobody to tell."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return False
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    rights = array.array("i", fds)
+    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if rights else []
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+            channel.settimeout(_SECONDS)
+            channel.connect(address)
+            channel.sendmsg(["\n".join(lines).encode()], ancillary)
+    except OSError:
+        # The service manager is no reason to end.
+        return False
+    return True
+
+
+def has_store(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether descriptors can be stored: systemd says how many since 254; before, one must try."""
+    return bool(environment.get("NOTIFY_SOCKET")) and environment.get("FDSTORE", "1") != "0"
+
+
+def store_fd(name: str, fd: int) -> bool:
+    """Have systemd hold the descriptor under that name; False if nobody will."""
+    return has_store() and notify("FDSTORE=1", "FDPOLL=0", f"FDNAME={name}", fds=[fd])
+
+
+def received_fds(environment: MutableMapping[str, str] = os.environ) -> dict[str, int]:
+    """What was stored, by name, if it is for this process; asked again, nothing."""
+    words = [environment.pop(f"LISTEN_{name}", "") for name in ("PID", "FDS", "FDNAMES")]
+    if words[0] != str(os.getpid()) or not words[1].isdigit():
+        return {}
+    numbers = range(_FIRST_FD, _FIRST_FD + int(words[1]))
+    for fd in numbers:
+        os.set_inheritable(fd, False)
+    return dict(zip(words[2].split(":"), numbers))

@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is kept between two agents: pins and descriptors of real programs in this kernel."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lpttrace import abi, notify
+from lpttrace.attach import Attachment
+from lpttrace.errors import LpttraceError
+from lpttrace.host import probe_host
+from lpttrace.keep import Beside, Keeper, Kept, kept_directories, owner
+from lpttrace.live_space import Space
+from lpttrace.maps import MappedArray, delete, keys
+from lpttrace.objects import is_bpffs, open_pin, pin
+from lpttrace.plan import LPT_SYMBOL, make_plan, symbols_wanted
+
+MAX_VCPUS = 16
+PLAN = make_plan(probe_host(symbols_wanted(LPT_SYMBOL)), MAX_VCPUS)
+PINS = f"v{abi.ABI_VERSION}"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    """A directory to be, in a BPF file system of its own."""
+    subprocess.run(["mount", "-t", "bpf", "bpf", tmp_path], check=True)
+    yield tmp_path / "lpttrace"
+    subprocess.run(["umount", tmp_path], check=True)
+
+
+def keeper_of(root: Path, max_vcpus: int = MAX_VCPUS, symbol: str = LPT_SYMBOL) -> Keeper:
+    return Keeper(root, max_vcpus, symbol)
+
+
+@pytest.fixture
+def kept(root: Path) -> Path:
+    """Programs that an agent has attached and left."""
+    with keeper_of(root) as keeper:
+        assert keeper.take_over() is None
+        attachment = Attachment(PLAN)
+        keeper.keep(attachment)
+        attachment.close()
+        assert keeper.said == []
+    return root
+
+
+def taken_over(root: Path) -> Kept:
+    with keeper_of(root) as keeper:
+        found = keeper.take_over()
+        assert found is not None and keeper.said == []
+    return found
+
+
+def test_a_file_system_is_told_from_another(root: Path) -> None:
+    assert is_bpffs(root.parent) and not is_bpffs(Path("/proc"))
+    with pytest.raises(FileNotFoundError):
+        is_bpffs(root / "nothing")
+
+
+def test_the_next_agent_has_the_same_maps_and_links(kept: Path) -> None:
+    found = taken_over(kept)
+    try:
+        attached = {o.probe.name for o in found.outcomes if o.attached}
+        assert attached == set(found.links) and "kvm_entry" in attached
+        assert [o.probe for o in found.outcomes] == list(PLAN.probes)
+        assert len(keys(found.maps["free_slots"], 4)) == MAX_VCPUS
+        assert (found.about.max_vcpus, found.about.lpt_symbol) == (MAX_VCPUS, LPT_SYMBOL)
+    finally:
+        found.close()
+
+
+def test_what_was_counted_is_still_there(kept: Path) -> None:
+    first = taken_over(kept)
+    with MappedArray(first.maps["losses"], abi.Losses, 1) as losses:
+        losses.write_u64(3, 77)
+    first.close()
+    second = taken_over(kept)
+    with MappedArray(second.maps["losses"], abi.Losses, 1) as losses:
+        assert abi.Losses.from_buffer_copy(losses.copy(0)).hypercalls == 77
+    second.close()
+
+
+@pytest.mark.parametrize(("vcpus", "symbol"), [(17, LPT_SYMBOL), (MAX_VCPUS, "my_update")])
+def test_other_options_start_afresh_and_say_so(kept: Path, vcpus: int, symbol: str) -> None:
+    with keeper_of(kept, vcpus, symbol) as keeper:
+        assert keeper.take_over() is None
+        assert keeper.said == [
+            f"the programs attached before are for {MAX_VCPUS} vCPUs and {LPT_SYMBOL}: "
+            "starting afresh, all counters begin at zero"
+        ]
+
+
+def test_another_layout_is_told_and_replaced(kept: Path) -> None:
+    (kept / PINS).rename(kept / "v1")
+    with keeper_of(kept) as keeper:
+        assert keeper.take_over() is None
+        (said,) = keeper.said
+        assert said.startswith(f"the programs attached before have layout 1, this lpttrace has {3}")
+        attachment = Attachment(PLAN)
+        keeper.keep(attachment)
+        attachment.close()
+    assert kept_directories(kept) == {abi.ABI_VERSION: kept / PINS}
+
+
+def test_what_is_half_pinned_is_no_set(kept: Path) -> None:
+    (kept / PINS).rename(kept / "new")
+    with keeper_of(kept) as keeper:
+        assert keeper.take_over() is None and keeper.said == []
+        attachment = Attachment(PLAN)
+        keeper.keep(attachment)
+        attachment.close()
+    taken_over(kept).close()
+
+
+def test_a_directory_that_is_not_ours(root: Path) -> None:
+    with Attachment(PLAN) as attachment, keeper_of(root) as keeper:
+        (root / PINS).mkdir()
+        pin(attachment.maps["tids"], root / PINS / "about")
+        assert keeper.take_over() is None
+        with pytest.raises(LpttraceError, match="is not what lpttrace has pinned"):
+            Beside(root)
+
+
+def test_one_agent_at_a_time_and_the_other_says_who(kept: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from lpttrace.keep import Keeper\n"
+        f"with Keeper(Path({str(kept)!r}), 1, ''): print('locked', flush=True); sys.stdin.read()"
+    )
+    argv = [sys.executable, "-c", code]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin and other.stdout
+        assert other.stdout.readline() == "locked\n"
+        assert owner(kept) == other.pid
+        with pytest.raises(LpttraceError, match=rf"process {other.pid} \({sys.executable} -c "):
+            keeper_of(kept).__enter__()
+        other.stdin.close()
+        other.wait()
+    assert owner(kept) is None
+    taken_over(kept).close()
+
+
+def test_a_reader_is_known_as_long_as_it_reads(kept: Path) -> None:
+    with keeper_of(kept) as keeper:
+        assert not keeper.read_by_others()
+        beside = Beside(kept)
+        assert beside.is_current() and keeper.read_by_others()
+        beside.close()
+        assert not keeper.read_by_others()
+
+
+def test_a_reader_knows_when_something_else_counts(kept: Path) -> None:
+    beside = Beside(kept)
+    with keeper_of(kept) as keeper:
+        attachment = Attachment(PLAN)
+        keeper.keep(attachment)
+        attachment.close()
+    assert not beside.is_current()
+    beside.close()
+
+
+def links_of_kvm_entry() -> int:
+    """How many programs the kernel runs at kvm_entry: by the links' numbers and fdinfo."""
+    listed = subprocess.run(["bpftool", "-j", "link"], capture_output=True, text=True, check=True)
+    return listed.stdout.count('"tp_name":"kvm_entry"')
+
+
+def test_discarding_detaches_everything(kept: Path) -> None:
+    assert links_of_kvm_entry() == 1
+    with keeper_of(kept) as keeper:
+        removed = keeper.discard()
+    assert removed > 10 and not kept.exists()
+    assert links_of_kvm_entry() == 0
+
+
+def test_without_a_bpf_file_system_it_says_what_ends(tmp_path: Path) -> None:
+    with keeper_of(tmp_path / "lpttrace") as keeper, Attachment(PLAN) as attachment:
+        assert keeper.take_over() is None
+        keeper.keep(attachment)
+        (said,) = keeper.said
+        assert said == (
+            f"counting ends with this process (no bpf file system at {tmp_path}): mount -t bpf bpf "
+            f"{tmp_path}"
+        )
+        assert not keeper.keeps and keeper.discard() == 0
+
+
+class Manager(threading.Thread):
+    """Stands where systemd listens, until it is told to stop."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.stored: dict[str, int] = {}
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._listener.bind(str(path))
+
+    def run(self) -> None:
+        with self._listener:
+            while True:
+                data, ancillary, _, _ = self._listener.recvmsg(4096, socket.CMSG_SPACE(4))
+                told = dict(line.split("=", 1) for line in data.decode().splitlines())
+                if "STOPPING" in told:
+                    return
+                assert told["FDSTORE"] == "1"
+                (self.stored[told["FDNAME"]],) = array.array("i", ancillary[0][2])
+
+
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
+    path = tmp_path / "notify"
+    listening = Manager(path)
+    listening.start()
+    monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+    yield listening
+    notify.notify("STOPPING=1")
+    listening.join()
+
+
+def test_descriptors_come_back_from_the_store(
+    tmp_path: Path, manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "lpttrace"
+    with keeper_of(root) as keeper, Attachment(PLAN) as attachment:
+        keeper.keep(attachment)
+        assert keeper.said == [] and keeper.keeps
+        links = set(attachment.links)
+    notify.notify("STOPPING=1")
+    manager.join()
+    held = manager.stored
+    assert {name for name in held if name.startswith("link_")} == {f"link_{n}" for n in links}
+    # What systemd would put at 3 and after is where it is; the function takes any first number.
+    first = fcntl.fcntl(0, fcntl.F_DUPFD, 300)
+    os.close(first)
+    for place, fd in enumerate(held.values(), first):
+        os.dup2(fd, place)
+        os.close(fd)
+    monkeypatch.setattr(notify, "_FIRST_FD", first)
+    for name, value in (("PID", os.getpid()), ("FDS", len(held)), ("FDNAMES", ":".join(held))):
+        monkeypatch.setenv(f"LISTEN_{name}", str(value))
+    found = taken_over(root)
+    assert set(found.links) == links and len(keys(found.maps["free_slots"], 4)) == MAX_VCPUS
+    found.close()
+    assert notify.received_fds() == {}
+
+
+def test_descriptors_for_another_process_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("PID", os.getppid()), ("FDS", 1), ("FDNAMES", "about")):
+        monkeypatch.setenv(f"LISTEN_{name}", str(value))
+    assert notify.received_fds() == {}
+
+
+def test_what_a_killed_agent_had_in_hand_is_given_back(kept: Path) -> None:
+    found = taken_over(kept)
+    maps = found.maps
+    for name, lost in (("free_slots", (3, 9)), ("free_vms", (5,))):
+        for index in lost:
+            delete(maps[name], index.to_bytes(4, sys.byteorder))
+    with (
+        MappedArray(maps["slots"], abi.Slot, MAX_VCPUS) as slots,
+        MappedArray(maps["vms"], abi.Vm, MAX_VCPUS) as vms,
+    ):
+        # One is in use, as its state says.
+        at = 9 * slots.stride + abi.Slot.state.offset
+        slots._memory[at : at + 4] = abi.STATES.index("alive").to_bytes(4, sys.byteorder)
+        space = Space(maps, slots, vms)
+        assert space.mend() == 2
+        assert space.mend() == 0
+        space.close()
+    free = {name: len(keys(maps[name], 4)) for name in ("free_slots", "free_vms")}
+    assert free == {"free_slots": MAX_VCPUS - 1, "free_vms": MAX_VCPUS}
+    found.close()
+
+
+def test_a_pin_that_is_not_there_is_named(root: Path) -> None:
+    with pytest.raises(OSError, match=f"No such file.*{root.name}"):
+        open_pin(root / "nothing")
