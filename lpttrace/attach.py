@@ -21,7 +21,8 @@ from lpttrace.plan import Plan, ProbeSpec
 __all__ = ["Attached", "Attachment", "Outcome", "ask_loader", "bpf_directory", "interpreters"]
 
 _PACKAGES = "python3-bpfcc on Debian and Ubuntu, python3-bcc on Fedora, RHEL and openEuler"
-_MAX_FDS = 64
+# SCM_MAX_FD of the kernel: so many go with one message.
+_MAX_FDS = 253
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,16 @@ def _bcc_error(answer: dict[str, Any]) -> LpttraceError:
 
 
 class Attached(Protocol):
-    """Programs in the kernel: descriptors of maps and links by name, what became of each probe."""
+    """Programs in the kernel: maps, links and programs as descriptors by name.
+
+    outcomes is what became of each probe, bcc the version of what loaded the programs.
+    """
 
     maps: dict[str, int]
     links: dict[str, int]
+    programs: dict[str, int]
     outcomes: tuple[Outcome, ...]
+    bcc: str
 
     def close(self) -> None:
         """Close the descriptors; idempotent."""
@@ -87,6 +93,8 @@ class Attachment(Attached):
         """Run the loader. BccError if no Python here has a bcc that can load the programs."""
         self.maps: dict[str, int] = {}
         self.links: dict[str, int] = {}
+        self.programs: dict[str, int] = {}
+        self.bcc = ""
         self.outcomes: tuple[Outcome, ...] = ()
         self._fds: list[int] = []
         failure: Optional[LpttraceError] = None
@@ -107,18 +115,21 @@ class Attachment(Attached):
 
     def _take(self, answer: dict[str, Any], plan: Plan) -> None:
         names, probes = answer["maps"], answer["probes"]
-        expected = len(names) + sum(probe["attached"] for probe in probes)
+        attached = [spec for spec, p in zip(plan.probes, probes) if p["attached"]]
+        expected = len(names) + 2 * len(attached)
         if len(self._fds) != expected or len(probes) != len(plan.probes):
             got = len(self._fds)
             self.close()
             raise ProtocolError(f"the loader sent {got} descriptors, not {expected}")
+        self.bcc = answer["bcc"]
         self.maps = dict(zip(names, self._fds))
+        self.links = {spec.name: fd for spec, fd in zip(attached, self._fds[len(names) :])}
+        programs = self._fds[len(names) + len(attached) :]
+        self.programs = {spec.program: fd for spec, fd in zip(attached, programs)}
         self.outcomes = tuple(
             Outcome(spec, probe["attached"], probe["errno"], probe["detail"])
             for spec, probe in zip(plan.probes, probes)
         )
-        attached = [outcome.probe.name for outcome in self.outcomes if outcome.attached]
-        self.links = dict(zip(attached, self._fds[len(names) :]))
 
     def __enter__(self) -> Attachment:
         return self

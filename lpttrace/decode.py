@@ -99,6 +99,7 @@ def decode_vcpu(
         histogram,
         _stolen(whole.stolen),
         _answers(whole),
+        slot.taken_ns,
     )
 
 

@@ -39,17 +39,23 @@ PIN_ROOT = Path("/sys/fs/bpf/lpttrace")
 """Where pins are unless the user says otherwise."""
 
 _ABOUT_BYTES = 1 << 16
-_MAP, _LINK, _ABOUT = "map_", "link_", "about"
+_MAP, _LINK, _PROGRAM, _ABOUT = "map_", "link_", "prog_", "about"
+_KINDS = (_MAP, _LINK, _PROGRAM, _ABOUT)
 
 
 @dataclass(frozen=True)
 class About:
-    """What a kept set is: enough to tell whether one can go on with it."""
+    """What a kept set is: enough to tell whether one can go on with it.
+
+    attached_ns is when it was attached, CLOCK_MONOTONIC.
+    """
 
     abi: int
     version: str
     max_vcpus: int
     lpt_symbol: str
+    bcc: str
+    attached_ns: int
     outcomes: tuple[Outcome, ...]
 
     def encode(self) -> bytes:
@@ -73,8 +79,11 @@ class Kept(Attached):
     def __init__(self, about: About, fds: dict[str, int]) -> None:
         self.about = about
         self._fds = dict(fds)
-        self.maps = {n[len(_MAP) :]: fd for n, fd in fds.items() if n.startswith(_MAP)}
-        self.links = {n[len(_LINK) :]: fd for n, fd in fds.items() if n.startswith(_LINK)}
+        self.bcc = about.bcc
+        self.maps, self.links, self.programs = (
+            {name[len(kind) :]: fd for name, fd in fds.items() if name.startswith(kind)}
+            for kind in (_MAP, _LINK, _PROGRAM)
+        )
         self.outcomes = tuple(self._now(outcome) for outcome in about.outcomes)
 
     def _now(self, outcome: Outcome) -> Outcome:
@@ -238,7 +247,7 @@ class Keeper:
     def take_over(self) -> Optional[Kept]:
         """What an agent before has left, if one can go on with it; `said` tells why not."""
         fds = notify.received_fds()
-        fds = {name: fd for name, fd in fds.items() if name.startswith((_MAP, _LINK, _ABOUT))}
+        fds = {name: fd for name, fd in fds.items() if name.startswith(_KINDS)}
         directories = kept_directories(self._root)
         others = sorted(version for version in directories if version not in (ABI_VERSION, -1))
         if others:
@@ -272,16 +281,18 @@ class Keeper:
             return False
         return True
 
-    def keep(self, attachment: Attachment) -> None:
+    def keep(self, attachment: Attachment, attached_ns: int = 0) -> None:
         """Pin and store all of it in place of what was kept before; `said` tells what cannot be."""
         max_vcpus, lpt_symbol = self._options
-        about = About(ABI_VERSION, __version__, max_vcpus, lpt_symbol, attachment.outcomes)
+        by = (attachment.bcc, attached_ns, attachment.outcomes)
+        about = About(ABI_VERSION, __version__, max_vcpus, lpt_symbol, *by)
         array = create_array("lpt_about", _ABOUT_BYTES, 1)
         try:
             write_element(array, 0, about.encode())
             things = {_ABOUT: array}
             things.update({_MAP + name: fd for name, fd in attachment.maps.items()})
             things.update({_LINK + name: fd for name, fd in attachment.links.items()})
+            things.update({_PROGRAM + name: fd for name, fd in attachment.programs.items()})
             self._lose(self._store(self._pin(things)))
         finally:
             os.close(array)
@@ -314,7 +325,8 @@ class Keeper:
                 f"{self._root.parent}"
             )
         elif names:
-            probes = ", ".join(sorted(name[len(_LINK) :] for name in names))
+            links = (name[len(_LINK) :] for name in names if name.startswith(_LINK))
+            probes = ", ".join(sorted(links))
             self.said.append(
                 f"this kernel cannot pin {probes}: these count while this process runs only; run "
                 "it as a systemd service, which holds them over a restart"

@@ -28,6 +28,7 @@ from lpttrace.decode import (
 from lpttrace.errors import HostError
 from lpttrace.host import NO, HostFacts, probe_host
 from lpttrace.keep import Keeper
+from lpttrace.live_programs import ProgramClock
 from lpttrace.live_space import Space
 from lpttrace.maps import MappedArray, delete, keys, lookup
 from lpttrace.plan import (
@@ -41,6 +42,7 @@ from lpttrace.plan import (
     symbols_wanted,
 )
 from lpttrace.snapshot import Event, Probe, Snapshot, VcpuCounters, VmCounters, VmKey
+from lpttrace.snapshot_upkeep import Room, Upkeep
 
 __all__ = ["LiveOptions", "LiveSource", "attach_plan", "explain_outcomes"]
 
@@ -60,12 +62,14 @@ _SLOTS_MAPPED = 32
 class LiveOptions:
     """max_vcpus is how many vCPUs have a slot at a time; lpt_symbol the function that updates LPT.
 
-    A VM that ended stays in snapshots for grace_seconds.
+    A VM that ended stays in snapshots for grace_seconds. With bpf_stats the kernel times the
+    programs, and all others of the host.
     """
 
     max_vcpus: int = 512
     lpt_symbol: str = LPT_SYMBOL
     grace_seconds: float = 300.0
+    bpf_stats: bool = False
 
 
 def attach_plan(options: LiveOptions) -> tuple[HostFacts, Plan]:
@@ -114,18 +118,23 @@ class LiveSource:
         self._seen_events: set[bytes] = set()
         self._ended: list[tuple[float, VmCounters, tuple[VcpuCounters, ...]]] = []
         self._last_whole: dict[int, tuple[bytes, VcpuCounters]] = {}
+        self._retired: dict[VmKey, list[VcpuCounters]] = {}
         self._events: deque[Event] = deque(maxlen=_MAX_EVENTS)
-        self._torn = 0
+        self._torn = self._slots_used = self._vms_used = 0
+        self._clock: Optional[ProgramClock] = None
         self.probes: tuple[Probe, ...] = ()
         self.warnings: tuple[str, ...] = ()
 
     def __enter__(self) -> LiveSource:
         """Attach. LpttraceError says why nothing can be measured; warnings say what cannot."""
         facts, plan = attach_plan(self._options)
+        self._begin_ns = time.monotonic_ns()
         self._attachment, fresh = self._obtain(plan)
         try:
             self._open(facts)
             self._begin(fresh)
+            if self._options.bpf_stats:
+                self._clock = ProgramClock(self._attachment.programs)
         except BaseException:
             self._attachment.close()
             raise
@@ -135,6 +144,7 @@ class LiveSource:
         # The second is what has just been attached and may be kept.
         kept = self._keeper.take_over() if self._keeper else None
         if kept:
+            self._begin_ns = kept.about.attached_ns
             return kept, None
         attachment = Attachment(plan)
         return attachment, attachment
@@ -145,7 +155,7 @@ class LiveSource:
         if fresh is None:
             self._space.mend()
         else:
-            self._keeper.keep(fresh)
+            self._keeper.keep(fresh, self._begin_ns)
         self.warnings = (*self._keeper.said, *self.warnings)
 
     def _open(self, facts: HostFacts) -> None:
@@ -174,6 +184,8 @@ class LiveSource:
         """Detach everything that is not kept."""
         for mapped in (self._slots, self._vms, self._losses, self._space):
             mapped.close()
+        if self._clock:
+            self._clock.close()
         self._attachment.close()
 
     def read(self) -> Snapshot:
@@ -187,7 +199,10 @@ class LiveSource:
         for vm in [vm for vm in vms.values() if not vm.alive and self._may_bury(vm.key)]:
             self._bury(vm, {i: slots.pop(i) for i, v in [*slots.items()] if v.vm == vm.key})
             del vms[vm.key.index]
-        alive, running = tuple(vms.values()), tuple(slots.values())
+        alive = tuple(vms.values())
+        present = {vm.key for vm in alive}
+        running = tuple(v for key, gone in self._retired.items() if key in present for v in gone)
+        running += tuple(slots.values())
         return Snapshot(
             start,
             time.monotonic_ns(),
@@ -197,18 +212,33 @@ class LiveSource:
             self._read_losses(),
             tuple(self._events),
             self._counter_hz,
+            self._upkeep(),
+        )
+
+    def _upkeep(self) -> Upkeep:
+        return Upkeep(
+            self._begin_ns,
+            self._attachment.bcc,
+            Room(self._slots_used, self._slots.entries),
+            Room(self._vms_used, self._vms.entries),
+            self._clock.read() if self._clock else (),
         )
 
     def _read_vms(self) -> Iterator[VmCounters]:
+        self._vms_used = 0
         for index in range(self._vms.entries):
             state = self._vms.u32(index, "state")
             if state == _STATE["free"]:
                 continue
+            self._vms_used += 1
             head = self._vms.copy(index, 0, abi.Vm.sequence.offset)
             whole = self._vms.stable(index)
             if whole is None:
                 continue
             vm = abi.Vm.from_buffer_copy(head + whole)
+            # Its owner, if that is another process, may have given it back meanwhile.
+            if self._vms.u32(index, "state") == _STATE["free"]:
+                continue
             yield VmCounters(
                 VmKey(index, vm.seen_ns),
                 vm.tgid,
@@ -228,18 +258,29 @@ class LiveSource:
         delete(self._attachment.maps["kvms"], kvm.to_bytes(8, sys.byteorder))
 
     def _read_slots(self, vms: dict[int, VmCounters]) -> Iterator[tuple[int, VcpuCounters]]:
+        self._slots_used = 0
         for index in range(self._slots.entries):
             if self._slots.u32(index, "state") != _STATE["alive"]:
+                self._retire(index)
                 continue
+            self._slots_used += 1
             head = self._slots.copy(index, 0, _SLOT_HEAD)
             slot = abi.SlotHead.from_buffer_copy(head)
             vm = vms.get(slot.vm)
             if vm is None or vm.key.seen_ns > slot.taken_ns:
                 continue
+            if index in self._last_whole and self._last_whole[index][1].seen_ns != slot.taken_ns:
+                self._retire(index)
             if not self._read_slot(index, slot, vm.key):
                 self._torn += 1
             if index in self._last_whole:
                 yield index, self._last_whole[index][1]
+
+    def _retire(self, index: int) -> None:
+        # The slot is not this vCPU's any more, but its VM lives: what it counted stays.
+        if index in self._last_whole:
+            vcpu = self._last_whole.pop(index)[1]
+            self._retired.setdefault(vcpu.vm, []).append(vcpu)
 
     def _read_slot(self, index: int, slot: abi.SlotHead, vm: VmKey) -> bool:
         before = self._last_whole.get(index)
@@ -290,7 +331,8 @@ class LiveSource:
 
     def _bury(self, vm: VmCounters, slots: dict[int, VcpuCounters]) -> None:
         expiry = time.monotonic() + self._options.grace_seconds
-        self._ended.append((expiry, vm, tuple(slots.values())))
+        retired = self._retired.pop(vm.key, [])
+        self._ended.append((expiry, vm, (*slots.values(), *retired)))
         self._dying.pop(vm.key, None)
         for index in slots:
             self._last_whole.pop(index, None)

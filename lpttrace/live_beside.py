@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
+from lpttrace import abi
 from lpttrace.attach import Attached, Attachment
 from lpttrace.errors import LpttraceError
 from lpttrace.keep import PIN_ROOT, Beside
@@ -16,6 +17,8 @@ from lpttrace.plan import Plan
 from lpttrace.snapshot import Snapshot, VcpuCounters, VmCounters, VmKey
 
 __all__ = ["BesideSource"]
+
+_ALIVE = abi.STATES.index("alive")
 
 
 class BesideSource(LiveSource):
@@ -32,6 +35,7 @@ class BesideSource(LiveSource):
         self._last: dict[VmKey, tuple[VmCounters, tuple[VcpuCounters, ...]]] = {}
 
     def _obtain(self, plan: Plan) -> tuple[Attached, Optional[Attachment]]:
+        self._begin_ns = self._beside.attachment.about.attached_ns
         return self._beside.attachment, None
 
     def __exit__(self, *unused: object) -> None:
@@ -51,6 +55,7 @@ class BesideSource(LiveSource):
         for key in self._last.keys() - present:
             vm, vcpus = self._last[key]
             self._ended.append((expiry, replace(vm, alive=False), vcpus))
+            self._retired.pop(key, None)
         ended = {vm.key for _, vm, _ in self._ended}
         gone = [entry for entry in self._ended if entry[1].key not in present]
         self._last = {
@@ -63,6 +68,14 @@ class BesideSource(LiveSource):
             vms=snapshot.vms + tuple(vm for _, vm, _ in gone),
             vcpus=snapshot.vcpus + tuple(v for _, _, vcpus in gone for v in vcpus),
         )
+
+    def _read_slot(self, index: int, slot: abi.SlotHead, vm: VmKey) -> bool:
+        # The agent may have cleared it meanwhile: then what was read before counts.
+        before = self._last_whole.get(index)
+        read = super()._read_slot(index, slot, vm)
+        if before and self._slots.u32(index, "state") != _ALIVE:
+            self._last_whole[index] = before
+        return read
 
     def _may_bury(self, key: VmKey) -> bool:
         return False

@@ -7,8 +7,10 @@ a SOCK_SEQPACKET socket; descriptors come with the answer:
 
 request  {"bpf": directory, "defines": {macro: number}, "cflags": [flag, ...] (optional),
           "probes": [{"name", "kind", "target", "program"}]}
-answer   {"ok": true, "maps": [name, ...], "probes": [{"name", "attached", "errno", "detail"}]}
-         with one descriptor per map, then one per attached probe, in order; or
+answer   {"ok": true, "bcc": version, "maps": [name, ...],
+          "probes": [{"name", "attached", "errno", "detail"}]}
+         with one descriptor per map, then one per attached probe, then one of the program of each
+         attached probe, in order; or
          {"ok": false, "error": "bcc_missing"|"bcc_wrong"|"compile"|"maps", "detail": text}
 
 Probes stay attached as long as somebody holds their descriptor.
@@ -148,7 +150,10 @@ def _attach_kprobe(bcc: Any, function: Any, returning: bool, target: str) -> int
         )
 
 
-def _load_and_attach(bcc: Any, bpf: Any, probe: dict[str, str]) -> tuple[dict[str, Any], int]:
+def _load_and_attach(
+    bcc: Any, bpf: Any, probe: dict[str, str]
+) -> tuple[dict[str, Any], tuple[int, int]]:
+    # The answer about a probe; its descriptor, and that of its program.
     answer = {"name": probe["name"], "attached": False, "errno": 0, "detail": ""}
     raw = probe["kind"] == "raw_tracepoint"
     kind = bcc.BPF.RAW_TRACEPOINT if raw else bcc.BPF.KPROBE
@@ -157,12 +162,12 @@ def _load_and_attach(bcc: Any, bpf: Any, probe: dict[str, str]) -> tuple[dict[st
             function = bpf.load_func(probe["program"], kind)
         except Exception:
             answer["detail"] = said.last_line()
-            return answer, -1
+            return answer, (-1, -1)
         ctypes.set_errno(0)
         fd = _attach(bcc, function, probe["kind"], probe["target"])
         answer["errno"] = ctypes.get_errno() if fd < 0 else 0
     answer["attached"] = fd >= 0
-    return answer, fd
+    return answer, (fd, function.fd)
 
 
 def _serve(request: dict[str, Any]) -> tuple[dict[str, Any], list[int], Any]:
@@ -178,10 +183,12 @@ def _serve(request: dict[str, Any]) -> tuple[dict[str, Any], list[int], Any]:
     except OSError as error:
         raise _Failure("maps", f"cannot fill free_slots: {error.strerror}") from error
     results = [_load_and_attach(bcc, bpf, probe) for probe in request["probes"]]
+    attached = [fds for answer, fds in results if answer["attached"]]
     fds = [_map_fd(bcc, bpf, name) for name in MAPS]
-    fds += [fd for answer, fd in results if answer["attached"]]
+    fds += [probe for probe, _ in attached] + [program for _, program in attached]
     answers = [answer for answer, _ in results]
-    return {"ok": True, "maps": list(MAPS), "probes": answers}, fds, bpf
+    version = str(getattr(bcc, "__version__", ""))
+    return {"ok": True, "bcc": version, "maps": list(MAPS), "probes": answers}, fds, bpf
 
 
 def main(fd: int) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""BPF maps by file descriptor: memory-mapped arrays, and the few system calls beside them.
+"""BPF maps and programs by file descriptor: arrays in memory, and the few system calls beside.
 
 No bcc here, so that the agent that reads for months does not carry a compiler.
 """
@@ -17,7 +17,16 @@ from typing import Any, Optional
 
 from lpttrace.errors import HostError
 
-__all__ = ["MappedArray", "bpf", "delete", "element_attr", "insert", "keys", "lookup", "lookup_u32"]
+__all__ = [
+    "MappedArray",
+    "bpf",
+    "delete",
+    "element_attr",
+    "insert",
+    "keys",
+    "lookup",
+    "lookup_u32",
+]
 
 # asm/unistd.h of the two architectures that the programs load on.
 _BPF_SYSCALL = {"aarch64": 280, "x86_64": 321}
@@ -48,7 +57,7 @@ def bpf(command: int, attr: ctypes.Structure) -> tuple[int, int]:
     if number is None:
         raise HostError(f"cannot use BPF maps on {platform.machine()}: its bpf() is not known")
     result = _libc.syscall(number, command, ctypes.byref(attr), ctypes.sizeof(attr))
-    return result, 0 if result >= 0 else ctypes.get_errno()
+    return int(result), 0 if result >= 0 else ctypes.get_errno()
 
 
 def element_attr(fd: int, key: Any, value: Any) -> ctypes.Structure:

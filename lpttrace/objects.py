@@ -14,6 +14,7 @@ import platform
 import re
 from pathlib import Path
 
+from lpttrace.errors import LpttraceError
 from lpttrace.maps import bpf, element_attr
 
 __all__ = [
@@ -23,12 +24,16 @@ __all__ = [
     "link_to_event",
     "open_pin",
     "pin",
+    "program_runs",
     "read_element",
+    "start_run_statistics",
     "write_element",
 ]
 
 _MAP_CREATE, _LOOKUP, _UPDATE, _PIN, _GET, _LINK_CREATE = 0, 1, 2, 6, 7, 28
 _MAP_TYPE_ARRAY = 2
+_INFO_BY_FD, _ENABLE_STATS = 15, 32
+_STATS_RUN_TIME = 0
 _ATTACH_PERF_EVENT = 41
 _BPFFS_MAGIC = 0xCAFE4A11
 
@@ -88,6 +93,30 @@ class _PerfEventAttr(ctypes.Structure):
         ("bp_type", ctypes.c_uint32),
         ("kprobe_func", ctypes.c_uint64),
         ("probe_offset", ctypes.c_uint64),
+    ]
+
+
+class _InfoAttr(ctypes.Structure):
+    # union bpf_attr for BPF_OBJ_GET_INFO_BY_FD.
+    _fields_ = [
+        ("bpf_fd", ctypes.c_uint32),
+        ("info_len", ctypes.c_uint32),
+        ("info", ctypes.c_uint64),
+    ]
+
+
+class _StatsAttr(ctypes.Structure):
+    # union bpf_attr for BPF_ENABLE_STATS.
+    _fields_ = [("type", ctypes.c_uint32)]
+
+
+class _ProgramInfo(ctypes.Structure):
+    # struct bpf_prog_info up to what is asked for. What is before stays zero: the kernel fills in
+    # no more than there is room for, and lists only where a pointer is given.
+    _fields_ = [
+        ("before", ctypes.c_uint64 * 24),
+        ("run_time_ns", ctypes.c_uint64),
+        ("run_cnt", ctypes.c_uint64),
     ]
 
 
@@ -200,3 +229,27 @@ def link_to_event(program: int, event: int) -> int:
         raise
     os.set_inheritable(fd, False)
     return fd
+
+
+def start_run_statistics() -> int:
+    """Have the kernel time every BPF program of the host, until the descriptor is closed.
+
+    The kernel closes it when this process dies in any way. LpttraceError if that is refused.
+    """
+    fd, code = bpf(_ENABLE_STATS, _StatsAttr(_STATS_RUN_TIME))
+    if code:
+        raise LpttraceError(
+            "cannot switch on the kernel's statistics of BPF programs: "
+            f"{os.strerror(code).lower()}; it needs CAP_SYS_ADMIN and Linux 5.8"
+        )
+    return fd
+
+
+def program_runs(fd: int) -> tuple[int, int]:
+    """How often a program has run while statistics were on, and the nanoseconds that took."""
+    info = _ProgramInfo()
+    attr = _InfoAttr(fd, ctypes.sizeof(info), ctypes.addressof(info))
+    _, code = bpf(_INFO_BY_FD, attr)
+    if code:
+        raise LpttraceError(f"cannot ask about a BPF program: {os.strerror(code).lower()}")
+    return info.run_cnt, info.run_time_ns

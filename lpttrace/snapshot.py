@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import NamedTuple, Optional, Protocol
 
 from lpttrace.abi import BUCKETS, TrapClass
+from lpttrace.snapshot_upkeep import Upkeep
 
 __all__ = [
     "Account",
@@ -154,8 +155,9 @@ class VcpuCounters:
 
     traps is by class; interrupts by name of abi.TIMERS; answers by name of abi.QUESTIONS.
     lateness is of emulated timers, from deadline to the entry that delivers; late has its times.
-    stolen is None if no update was made. unpaired
-    counts traps whose end was not seen. last_unknown is a function id or None.
+    stolen is None if no update was made. unpaired counts traps whose end was not seen.
+    last_unknown is a function id or None. seen_ns is when the vCPU was first seen, and all its
+    counts were 0 (CLOCK_MONOTONIC).
     """
 
     vm: VmKey
@@ -169,6 +171,7 @@ class VcpuCounters:
     late: Histogram = Histogram()
     stolen: Optional[Stolen] = None
     answers: Mapping[str, Answers] = field(default_factory=dict)
+    seen_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -261,7 +264,7 @@ class Snapshot:
 
     probes says what the absence of a number means. losses maps the names of struct lpt_losses, and
     "torn" (vCPUs read at the second best), to counts. events are the last ones, oldest first.
-    counter_hz is this host's counter frequency, None if unknown.
+    counter_hz is this host's counter frequency, None if unknown. upkeep is about the source.
     """
 
     start_ns: int
@@ -272,6 +275,7 @@ class Snapshot:
     losses: Mapping[str, int]
     events: tuple[Event, ...] = ()
     counter_hz: Optional[int] = None
+    upkeep: Upkeep = Upkeep()
 
     def attached(self, name: str) -> bool:
         """Whether the probe of that name is attached."""
@@ -282,7 +286,8 @@ class Source(Protocol):
     """Delivers snapshots until closed; a context manager."""
 
     def read(self) -> Snapshot:
-        """The counters of now. VMs that ended stay in it for a grace period, alive false."""
+        """The counters of now. VMs that ended stay in it for a grace period, alive false; vCPUs
+        stay as long as their VM."""
 
     def __enter__(self) -> Source: ...
 

@@ -30,6 +30,7 @@ from lpttrace.snapshot import (
     VcpuCounters,
     VmKey,
 )
+from lpttrace.snapshot_upkeep import Upkeep
 from lpttrace.synthetic_vm import HZ, answers, events, has_stolen_time, vm_counters
 
 __all__ = ["SyntheticSource", "identify", "parse_size"]
@@ -135,6 +136,7 @@ class _Vcpu:
             late=Histogram(lanes),
             stolen=_stolen(self._steals * time_ns // _SECOND) if self._steals else None,
             answers=self._answers,
+            seen_ns=self._name[0].seen_ns,
         )
 
 
@@ -199,6 +201,7 @@ class SyntheticSource:
             _NO_LOSSES,
             self._events,
             HZ,
+            Upkeep(self._begin),
         )
 
 

@@ -188,6 +188,33 @@ def test_a_vcpu_that_cannot_be_read_whole_is_counted_and_shown_as_it_was(reader:
     assert reader._torn == 1
 
 
+def retired_by(reader: Reader) -> list[VcpuCounters]:
+    return [vcpu for vcpus in reader._retired.values() for vcpu in vcpus]
+
+
+def test_what_a_vcpu_counted_stays_when_its_slot_is_given_back(reader: Reader) -> None:
+    slot = reader.slots.slot
+    slot.state, slot.vm, slot.taken_ns = abi.STATES.index("alive"), VM.index, VM.seen_ns
+    ((_, vcpu),) = seen_by(reader)
+    slot.state = abi.STATES.index("free")
+    assert seen_by(reader) == []
+    assert retired_by(reader) == [vcpu]
+    assert seen_by(reader) == []
+    assert retired_by(reader) == [vcpu]
+
+
+def test_what_a_vcpu_counted_stays_when_its_slot_is_anothers(reader: Reader) -> None:
+    slot = reader.slots.slot
+    slot.state, slot.vm, slot.taken_ns = abi.STATES.index("alive"), VM.index, VM.seen_ns
+    ((_, before),) = seen_by(reader)
+    # The same thread, and the same counts: only the time tells.
+    slot.taken_ns, slot.vcpu_id = VM.seen_ns + 5, 4
+    ((_, after),) = seen_by(reader)
+    assert (before.vcpu, before.seen_ns) == (3, VM.seen_ns)
+    assert (after.vcpu, after.seen_ns) == (4, VM.seen_ns + 5)
+    assert retired_by(reader) == [before]
+
+
 def write_in_bursts(fd: int) -> None:
     with mmap.mmap(fd, 0) as memory:
         slot = abi.Slot.from_buffer(memory)
