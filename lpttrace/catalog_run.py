@@ -56,8 +56,13 @@ CNTFRQ = Metric(
 VM = Metric(
     "lpttrace_vm_info",
     "info",
-    ("vm", "name", "pid", "uuid"),
-    "Which VM the label vm stands for: name and UUID given to QEMU, else executable[pid].",
+    (
+        *("vm", "name", "pid", "uuid", "vmm", "product", "libvirt_name"),
+        *("openstack_name", "openstack_project", "openstack_project_uuid", "openstack_flavor"),
+    ),
+    "Which VM the label vm stands for, to join with: name and UUID given to its VMM (without a "
+    "name, executable[pid]), kind of VMM, product in its SMBIOS, and what libvirt and OpenStack "
+    "call it in /run/libvirt/qemu. What is not known is empty.",
 )
 VCPUS_WITHOUT_SLOT = Metric(
     "lpttrace_vcpus_without_slot_total",

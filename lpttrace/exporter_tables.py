@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple, Optional, Union
 
 from lpttrace.abi import TrapClass
-from lpttrace.catalog import LOSSES
+from lpttrace.catalog import LOSSES, VM
 from lpttrace.exporter_columns import Distribution
 from lpttrace.exporter_labels import (
     CALL,
@@ -202,8 +202,9 @@ def _add_traps(
 
 
 def _add_identity(tables: Tables, guest: Guest) -> None:
-    name, uuid = printable(guest.name), printable(guest.uuid)
-    labels = whose(vm=guest.vm, name=name, pid=str(guest.pid), uuid=uuid)
+    # The labels are called as the fields are.
+    told = {label: printable(str(getattr(guest, label))) for label in VM.labels}
+    labels = whose(**told)
     tables.vms.append((labels, NONE, (1,)))
 
 

@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Callable, Optional, TypeVar
 
 import psutil
 
+from lpttrace.guests_command import identity_of
+from lpttrace.guests_libvirt import Domain, Domains
 from lpttrace.model import Guest
 from lpttrace.snapshot import Snapshot, VmCounters, VmKey
 
-__all__ = ["Guests", "Process", "qemu_name", "read_process"]
+__all__ = ["Guests", "Process", "read_process"]
 
 _Value = TypeVar("_Value")
 
@@ -54,46 +56,6 @@ def _text(word: str) -> str:
     return os.fsencode(word).decode("utf-8", "replace")
 
 
-def qemu_name(command: Sequence[str]) -> Optional[str]:
-    """The guest's name in -name NAME, or -name guest=NAME,...; the last one counts."""
-    value = _argument(command, "name")
-    if not value:
-        return None
-    name = None
-    for index, part in enumerate(_split(value)):
-        key, equals, text = part.partition("=")
-        if not equals and index == 0:
-            name = part
-        elif key == "guest":
-            name = text
-    return name or None
-
-
-def _argument(command: Sequence[str], option: str) -> str:
-    found = ""
-    for word, following in zip(command, command[1:]):
-        if word in (f"-{option}", f"--{option}"):
-            found = following
-    return found
-
-
-def _split(value: str) -> list[str]:
-    # QEMU writes a comma within a value as two.
-    parts = [""]
-    pieces = value.split(",")
-    index = 0
-    while index < len(pieces):
-        parts[-1] += pieces[index]
-        if index + 2 < len(pieces) and pieces[index + 1] == "":
-            parts[-1] += ","
-            index += 2
-            continue
-        index += 1
-        if index < len(pieces):
-            parts.append("")
-    return parts
-
-
 class Guests:
     """Gives VMs their labels and names, and remembers them while the agent lives.
 
@@ -101,10 +63,17 @@ class Guests:
     is never given twice, not even when the kernel uses a pid again.
     """
 
-    def __init__(self, read: Callable[[int], Optional[Process]] = read_process) -> None:
+    def __init__(
+        self,
+        read: Callable[[int], Optional[Process]] = read_process,
+        domains: Optional[Domains] = None,
+    ) -> None:
+        """domains is what libvirt tells; it may tell more, or something else, every time."""
         self._read = read
+        self._domains = domains or Domains()
         self._known: dict[VmKey, Guest] = {}
         self._named: set[VmKey] = set()
+        self._domain_of: dict[VmKey, Domain] = {}
         self._labels_of_pid: dict[int, int] = {}
 
     def identify(self, snapshot: Snapshot) -> Mapping[VmKey, Guest]:
@@ -114,9 +83,11 @@ class Guests:
         for key in [key for key in self._known if key not in present]:
             del self._known[key]
             self._named.discard(key)
+            self._domain_of.pop(key, None)
         for vm in sorted(snapshot.vms, key=lambda vm: vm.key.seen_ns):
             if vm.key not in self._named:
                 self._learn(vm)
+        self._ask_libvirt(vm.key for vm in snapshot.vms if vm.alive and vm.key in self._named)
         return self._known
 
     def _learn(self, vm: VmCounters) -> None:
@@ -127,12 +98,33 @@ class Guests:
         if process is None:
             self._known[vm.key] = known or Guest(label, f"?[{vm.tgid}]", vm.tgid)
             return
-        name = qemu_name(process.command) or f"{process.executable}[{vm.tgid}]"
-        uuid = _argument(process.command, "uuid")
-        self._known[vm.key] = Guest(label, name, vm.tgid, uuid)
+        told = identity_of(process.executable, process.command)
+        name = told.name or f"{process.executable}[{vm.tgid}]"
+        self._known[vm.key] = Guest(label, name, vm.tgid, told.uuid, told.vmm, told.product)
         self._named.add(vm.key)
+
+    def _ask_libvirt(self, keys: Iterable[VmKey]) -> None:
+        # A VM that libvirt says nothing of any more keeps what it said: it is about to end.
+        self._domains.refresh()
+        for key in keys:
+            guest = self._known[key]
+            domain = self._domains.find(guest.pid, guest.uuid, guest.name)
+            if domain is not None and domain is not self._domain_of.get(key):
+                self._domain_of[key] = domain
+                self._known[key] = _with_domain(guest, domain)
 
     def _label(self, pid: int) -> str:
         number = self._labels_of_pid.get(pid, 0) + 1
         self._labels_of_pid[pid] = number
         return str(pid) if number == 1 else f"{pid}-{number}"
+
+
+def _with_domain(guest: Guest, domain: Domain) -> Guest:
+    return replace(
+        guest,
+        libvirt_name=domain.name,
+        openstack_name=domain.instance,
+        openstack_project=domain.project,
+        openstack_project_uuid=domain.project_uuid,
+        openstack_flavor=domain.flavor,
+    )

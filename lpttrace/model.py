@@ -46,12 +46,23 @@ _NS = 1e9
 
 @dataclass(frozen=True)
 class Guest:
-    """Who a VM is. vm is short and unique on the host; name and uuid are the user's choice."""
+    """Who a VM is. vm is short and unique on the host; all else but the pid is the user's choice.
+
+    vmm is the kind of VMM or the name of its executable, product the system's name in SMBIOS. What
+    libvirt and OpenStack call it is empty where they do not run it.
+    """
 
     vm: str
     name: str
     pid: int
     uuid: str = ""
+    vmm: str = ""
+    product: str = ""
+    libvirt_name: str = ""
+    openstack_name: str = ""
+    openstack_project: str = ""
+    openstack_project_uuid: str = ""
+    openstack_flavor: str = ""
 
 
 class _VcpuTally:

@@ -186,10 +186,14 @@ def after() -> Snapshot:
 def guests() -> Mapping[VmKey, Guest]:
     """Two VMs in one process, one with a name that wants to do harm."""
     return {
-        WEB: Guest("1234", NASTY, 1234, "6a0d6f0e-0f6b-4b7c-9d0e-1f2e3d4c5b6a"),
-        WEB_TWIN: Guest("1234-2", "qemu-system-aarch64[1234]", 1234),
+        WEB: Guest(
+            *("1234", NASTY, 1234, "6a0d6f0e-0f6b-4b7c-9d0e-1f2e3d4c5b6a", "qemu"),
+            *("OpenStack Nova", "instance-0000001a", NASTY, "web shop"),
+            *("0a1b2c3d4e5f60718293a4b5c6d7e8f9", "m1.small"),
+        ),
+        WEB_TWIN: Guest("1234-2", "qemu-system-aarch64[1234]", 1234, vmm="qemu"),
         BUILDER: Guest("2000", "a name that is far too long for a table of eighty columns", 2000),
-        LATE: Guest("3000", "crosvm[3000]", 3000),
+        LATE: Guest("3000", "crosvm[3000]", 3000, vmm="crosvm"),
     }
 
 

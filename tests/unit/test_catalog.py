@@ -47,7 +47,7 @@ FIXED = {
 def test_names_people_build_on_stay() -> None:
     labels = {metric.name: metric.labels for metric in METRICS}
     assert {name: labels[name] for name in FIXED} == FIXED
-    assert labels["lpttrace_vm_info"][:3] == ("vm", "name", "pid")
+    assert labels["lpttrace_vm_info"][:5] == ("vm", "name", "pid", "uuid", "vmm")
 
 
 def test_names_are_unique() -> None:

@@ -4,17 +4,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Optional
 
 import psutil
 import pytest
 
-from lpttrace.guests import Guests, Process, qemu_name, read_process
+from lpttrace.guests import Guests, Process, read_process
+from lpttrace.guests_command import identity_of
+from lpttrace.guests_libvirt import Domains
 from lpttrace.snapshot import Snapshot, VmCounters, VmKey
+
+QEMU = "qemu-system-aarch64"
 
 
 @pytest.mark.parametrize(
@@ -32,14 +38,14 @@ from lpttrace.snapshot import Snapshot, VmCounters, VmKey
         ("-name guest=a=b", "a=b"),
         ("-name old -name new", "new"),
         ("-name guest=one,guest=two", "two"),
-        ("-name debug-threads=on", None),
-        ("-name guest=", None),
-        ("-name", None),
-        ("-m 4096", None),
+        ("-name debug-threads=on", ""),
+        ("-name guest=", ""),
+        ("-name", ""),
+        ("-m 4096", ""),
     ],
 )
-def test_qemu_names(command: str, name: Optional[str]) -> None:
-    assert qemu_name(["qemu-system-aarch64", *command.split()]) == name
+def test_qemu_names(command: str, name: str) -> None:
+    assert identity_of(QEMU, [QEMU, *command.split()]).name == name
 
 
 def snapshot(*vms: tuple[int, int, bool]) -> Snapshot:
@@ -113,6 +119,93 @@ def test_snapshots_come_in_any_order() -> None:
     assert [label for label, _ in names(guests, turned)] == ["7-2", "7"]
 
 
+XML = """<domstatus state='running' pid='{pid}'><domain><name>{name}</name><uuid>{uuid}</uuid>
+<metadata><nova:instance xmlns:nova="http://openstack.org/xmlns/libvirt/nova/1.1">
+<nova:name>{nova}</nova:name></nova:instance></metadata></domain></domstatus>"""
+
+
+class Libvirt:
+    """A directory as libvirt keeps it, and the VM with pid 7 and UUID u-7 that runs."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.proc = Proc({7: ["qemu-kvm", "-name", "guest=old", "-uuid", "u-7"]})
+        self.guests = Guests(self.proc, Domains(directory))
+
+    def write(self, name: str, nova: str = "", pid: int = 7, uuid: str = "u-7") -> None:
+        text = XML.format(name=name, nova=nova, pid=pid, uuid=uuid)
+        (self.directory / f"{name}.xml").write_text(text)
+
+    def names(self, alive: bool = True, seen_ns: int = 1) -> tuple[str, str, str]:
+        """The VM's name, and libvirt's and OpenStack's."""
+        now = snapshot((seen_ns, 7, alive))
+        guest = self.guests.identify(now)[now.vms[0].key]
+        return guest.name, guest.libvirt_name, guest.openstack_name
+
+
+@pytest.fixture
+def libvirt(tmp_path: Path) -> Libvirt:
+    return Libvirt(tmp_path)
+
+
+def test_libvirt_may_tell_later_and_more(libvirt: Libvirt) -> None:
+    assert libvirt.names() == ("old", "", "")
+    libvirt.write("old")
+    assert libvirt.names() == ("old", "old", "")
+    libvirt.write("old", "web shop")
+    assert libvirt.names() == ("old", "old", "web shop")
+
+
+def test_a_vm_that_is_renamed(libvirt: Libvirt) -> None:
+    libvirt.write("old", "web")
+    assert libvirt.names() == ("old", "old", "web")
+    (libvirt.directory / "old.xml").unlink()
+    libvirt.write("new", "web 2")
+    # Its command line stays as it is.
+    assert libvirt.names() == ("old", "new", "web 2")
+
+
+def test_a_vm_that_ends_keeps_what_libvirt_called_it(libvirt: Libvirt) -> None:
+    libvirt.write("old", "web")
+    libvirt.names()
+    (libvirt.directory / "old.xml").unlink()
+    assert libvirt.names() == libvirt.names(alive=False) == ("old", "old", "web")
+
+
+def test_a_pid_that_is_used_again(libvirt: Libvirt) -> None:
+    libvirt.write("old", "web")
+    libvirt.names()
+    libvirt.guests.identify(snapshot())
+    # The file of the first VM was left behind.
+    libvirt.proc.processes[7] = ["qemu-kvm", "-name", "guest=next", "-uuid", "u-8"]
+    assert libvirt.names(seen_ns=9) == ("next", "", "")
+    libvirt.write("next", "db", uuid="u-8")
+    assert libvirt.names(seen_ns=9) == ("next", "next", "db")
+
+
+def test_a_dead_vm_is_not_taken_for_the_next_one_with_its_pid(libvirt: Libvirt) -> None:
+    libvirt.names()
+    libvirt.write("old", "somebody else by now")
+    assert libvirt.names(alive=False) == ("old", "", "")
+
+
+def test_a_real_vmm(tmp_path: Path) -> None:
+    vmm = str(tmp_path / "qemu-system-aarch64")
+    shutil.copy("/bin/sh", vmm)
+    script = "echo ready; read line"
+    command = [vmm, "-c", script, "-name", "guest=web,debug-threads=on", "-uuid", "u-u"]
+    command += ["-smbios", "type=1,product=OpenStack Nova"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline() == b"ready\n"
+        text = XML.format(pid=process.pid, name="instance-1", uuid="u-u", nova="shop")
+        (tmp_path / "instance-1.xml").write_text(text)
+        now = snapshot((1, process.pid, True))
+        found = Guests(domains=Domains(tmp_path)).identify(now)[now.vms[0].key]
+    assert (found.vmm, found.name, found.uuid) == ("qemu", "web", "u-u")
+    assert (found.product, found.libvirt_name) == ("OpenStack Nova", "instance-1")
+    assert found.openstack_name == "shop"
+
+
 def test_a_real_process() -> None:
     process = read_process(os.getpid())
     assert process is not None
@@ -142,7 +235,7 @@ def test_names_that_are_no_utf8() -> None:
         assert shell.stdout and shell.stdout.readline() == b"ready\n"
         process = read_process(shell.pid)
         assert process is not None
-        name = qemu_name(process.command)
+        name = identity_of(process.executable, process.command).name
         assert name == "caf\ufffd\x1b"
         name.encode("utf-8")
 
