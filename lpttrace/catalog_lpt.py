@@ -52,14 +52,16 @@ LPT_SEQUENCE = Metric(
     "lpttrace_lpt_sequence_number",
     "gauge",
     ("vm",),
-    "sequence_number last published to the guest: grows by 2 with every host the VM runs on.",
+    "sequence_number last published to the guest (kprobe on kvm_write_guest): grows by 2 with "
+    "every host the VM runs on.",
     probes=LPT_PROBES,
 )
 LPT_NATIVE_FREQUENCY = Metric(
     "lpttrace_lpt_native_frequency_hertz",
     "gauge",
     ("vm",),
-    "native_freq last published to the guest: the counter frequency of this host.",
+    "native_freq last published to the guest (kprobe on kvm_write_guest): the counter frequency of "
+    "this host.",
     "hertz",
     LPT_PROBES,
 )
@@ -67,8 +69,8 @@ LPT_PREVIOUS_NATIVE_FREQUENCY = Metric(
     "lpttrace_lpt_previous_native_frequency_hertz",
     "gauge",
     ("vm",),
-    "native_freq that the host before this one had published; only of a VM that came from "
-    "another host.",
+    "native_freq that the host before this one had published (kretprobe on kvm_read_guest); only "
+    "of a VM that came from another host.",
     "hertz",
     (*LPT_PROBES, *PREVIOUS_PROBES),
 )
@@ -76,7 +78,8 @@ LPT_PV_FREQUENCY = Metric(
     "lpttrace_lpt_pv_frequency_hertz",
     "gauge",
     ("vm",),
-    "pv_freq last published to the guest: the constant frequency the guest was promised.",
+    "pv_freq last published to the guest (kprobe on kvm_write_guest): the constant frequency that "
+    "the guest was promised.",
     "hertz",
     LPT_PROBES,
 )
@@ -84,8 +87,9 @@ LPT_SCALE = Metric(
     "lpttrace_lpt_scale_ratio",
     "gauge",
     ("vm", "direction"),
-    "Factor last published to the guest: PV cycles per native cycle (native_to_pv, scale_mult "
-    "and fracbits) and the reverse (pv_to_native, rscale_mult and rfracbits).",
+    "Factor last published to the guest (kprobe on kvm_write_guest): PV cycles per native cycle "
+    "(native_to_pv, scale_mult and fracbits) and the reverse (pv_to_native, rscale_mult and "
+    "rfracbits).",
     "ratio",
     LPT_PROBES,
 )
@@ -93,8 +97,8 @@ LPT_SCALE_ERROR = Metric(
     "lpttrace_lpt_scale_error_ratio",
     "gauge",
     ("vm", "direction"),
-    "Relative error of the published factor against the published frequencies: the rate at which "
-    "the guest's clock drifts because of it.",
+    "Relative error of lpttrace_lpt_scale_ratio against the published frequencies: the rate at "
+    "which the guest's clock drifts because of it.",
     "ratio",
     LPT_PROBES,
 )
@@ -102,17 +106,17 @@ LPT_WRONG = Metric(
     "lpttrace_lpt_wrong",
     "gauge",
     ("vm", "reason"),
-    "1 if this is wrong with the structure last published, 0 if it is right: revision or "
-    "attributes not 0, sequence (torn, or not 2 more than before), native_frequency (0, "
-    "or not this host's), pv_frequency (0, or not what the guest was promised), or a "
-    "factor (native_to_pv, pv_to_native) off by more than fixed point explains.",
+    "1 if this is wrong with the structure last published (kprobe on kvm_write_guest), 0 if it is "
+    "right: revision or attributes not 0, sequence (torn, or not 2 more than before), "
+    "native_frequency (0, or not this host's), pv_frequency (0, or not what the guest was "
+    "promised), or a factor (native_to_pv, pv_to_native) off by more than fixed point explains.",
     probes=LPT_PROBES,
 )
 LPT_PUBLISHED = Metric(
     "lpttrace_lpt_published_timestamp_seconds",
     "gauge",
     ("vm",),
-    "When the structure was last published to the guest, in Unix time.",
+    "When the structure was last published to the guest (kprobe on kvm_write_guest), in Unix time.",
     "seconds",
     LPT_PROBES,
 )

@@ -108,7 +108,8 @@ UNTIMED_STOLEN_TIME_UPDATES = Metric(
     "lpttrace_untimed_stolen_time_updates_total",
     "counter",
     (),
-    "Updates of stolen time that are not counted because their end was not seen.",
+    "Updates of stolen time that are not counted because their end (kretprobe on "
+    "kvm_update_stolen_time) was not seen.",
     probes=STOLEN_PROBES,
 )
 LOST_EVENTS = Metric(
@@ -122,7 +123,8 @@ UNTIMED_LPT_UPDATES = Metric(
     "lpttrace_untimed_lpt_updates_total",
     "counter",
     (),
-    "LPT updates that are not counted because their begin could not be stored.",
+    "LPT updates that are not counted because their begin (kprobe on kvm_update_lpt_time) could "
+    "not be stored.",
     probes=LPT_PROBES,
 )
 TORN_READS = Metric(

@@ -89,8 +89,8 @@ STOLEN_SECONDS = Metric(
     "lpttrace_stolen_seconds_total",
     "counter",
     ("vm", "vcpu"),
-    "What these updates added to the stolen time that the guest sees: the time its thread "
-    "waited for a CPU.",
+    "What the updates in lpttrace_stolen_time_updates_total added to the stolen time that the "
+    "guest sees: the time its thread waited for a CPU.",
     "seconds",
     STOLEN_PROBES,
 )

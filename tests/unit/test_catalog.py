@@ -67,6 +67,24 @@ def test_naming_rules(metric: Metric) -> None:
     )
 
 
+def names_a_hook(metric: Metric, asked: tuple[str, ...] = ()) -> bool:
+    """Whether its help names what is hooked, or another metric whose help does."""
+    words = set(re.findall(r"\w+", metric.help))
+    if words & {probe.target for probe in plan.PROBES}:
+        return True
+    others = [other for other in METRICS if other.name in words - {metric.name, *asked}]
+    return any(names_a_hook(other, (*asked, metric.name)) for other in others)
+
+
+@pytest.mark.parametrize("metric", [m for m in METRICS if m.probes], ids=lambda metric: metric.name)
+def test_help_names_the_hook_that_is_counted(metric: Metric) -> None:
+    assert names_a_hook(metric)
+
+
+def test_no_label_is_one_that_prometheus_sets() -> None:
+    assert not {"instance", "job"} & {label for metric in METRICS for label in metric.labels}
+
+
 def test_every_loss_has_a_metric() -> None:
     counted = {field[0] for field in abi.Losses._fields_}
     assert set(catalog.LOSSES) == counted | {"torn"}
