@@ -54,6 +54,11 @@ class Metric:
     column: str = ""
 
     @property
+    def has_created(self) -> bool:
+        """Whether it counts from a moment on, which OpenMetrics can tell as NAME_created."""
+        return self.kind in ("counter", "histogram")
+
+    @property
     def family(self) -> str:
         """The name without the suffix its kind adds on the wire."""
         return self.name[: len(self.name) - len(_SUFFIXES[self.kind])]

@@ -15,7 +15,6 @@ from lpttrace.catalog_metric import (
 )
 
 __all__ = [
-    "BUILD",
     "CNTFRQ",
     "LOSSES",
     "LOST_EVENTS",
@@ -24,7 +23,6 @@ __all__ = [
     "LOST_TIMER_TRAPS",
     "NOT_REMEMBERED",
     "PROBE_ATTACHED",
-    "READ_SECONDS",
     "TORN_READS",
     "UNTIMED_LPT_UPDATES",
     "UNTIMED_STOLEN_TIME_UPDATES",
@@ -33,12 +31,6 @@ __all__ = [
     "VMS_WITHOUT_RECORD",
 ]
 
-BUILD = Metric(
-    "lpttrace_build_info",
-    "info",
-    ("version", "source"),
-    "Version of lpttrace, and whether the numbers are live or synthetic.",
-)
 PROBE_ATTACHED = Metric(
     "lpttrace_probe_attached",
     "gauge",
@@ -133,13 +125,6 @@ TORN_READS = Metric(
     (),
     "Times a vCPU was too busy to be read whole, so that its counts of the reading before were "
     "used again.",
-)
-READ_SECONDS = Metric(
-    "lpttrace_read_duration_seconds",
-    "gauge",
-    (),
-    "How long reading all counters for this exposition took.",
-    "seconds",
 )
 
 LOSSES: Mapping[str, Metric] = {

@@ -11,25 +11,18 @@ import json
 import os
 import signal
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from lpttrace.cli import OPTIONS
 from lpttrace.cli_guard import guarded
-from lpttrace.cli_run import SourceOptions, serve
+from lpttrace.cli_serve import ServeOptions, serve
+from lpttrace.cli_source import SourceOptions
+from lpttrace.exporter_view import View
 
-__all__ = ["AgentOptions", "become_agent", "run_agent"]
-
-
-@dataclass(frozen=True)
-class AgentOptions:
-    """How `lpttrace serve` serves."""
-
-    listen: str
-    source: SourceOptions
-    keep: bool
+__all__ = ["become_agent", "run_agent"]
 
 
-def become_agent(options: AgentOptions) -> int:
+def become_agent(options: ServeOptions) -> int:
     """Never returns: the process is the agent's from here on."""
     told = json.dumps(asdict(options))
     # Ctrl-C waits until cli.main has said what it does, as at the first start.
@@ -50,5 +43,7 @@ def _arguments() -> list[str]:
 def run_agent(options: str) -> int:
     """Serve as the options say, as become_agent has put them; the exit status."""
     told = json.loads(options)
+    view = {**told.pop("view")}
+    view.update({name: tuple(view[name]) for name in ("vms", "not_vms")})
     source = SourceOptions(**told.pop("source"))
-    return guarded(lambda: serve(source=source, **told))
+    return guarded(lambda: serve(ServeOptions(source=source, view=View(**view), **told)))

@@ -202,12 +202,13 @@ def top(
 
     def body() -> int:
         from lpttrace import cli_run
+        from lpttrace.cli_source import SourceOptions
         from lpttrace.model_order import SORT_KEYS
 
         if sort not in SORT_KEYS:
             raise UsageError(f"cannot sort by {sort!r}; say one of {', '.join(SORT_KEYS)}")
         return cli_run.top(
-            cli_run.SourceOptions(max_vcpus, lpt_symbol, synthetic, pin_dir, own),
+            SourceOptions(max_vcpus, lpt_symbol, synthetic, pin_dir, own),
             cli_run.TopOptions(
                 once, batch, as_json, interval, count, sort, pattern, vcpus, classes, events
             ),
@@ -225,16 +226,43 @@ Counting goes on in the kernel after SIGTERM, a crash or an upgrade, and the nex
 over: no event is lost and no counter begins anew. Ctrl-C, `lpttrace unload` and a reboot end it.
 `lpttrace top` beside it reads what it has attached.
 
+With --per-vm a VM has the series of one vCPU, with the sums; names stay. PATTERN is that of
+`lpttrace top --vm`. --not-vm goes before --vm. What is left out is counted all the same.
+
+--created gives every counter a second series, NAME_created: when it was 0. That is when its vCPU,
+or with --per-vm its VM, was first seen, and of what is about no VM, when lpttrace was attached; a
+function that a guest first calls later has its vCPU's time too. Prometheus makes use of it (a
+counter that is new begins at 0, not at what it is first seen with) with the feature
+created-timestamp-zero-ingestion; without that it only doubles what is stored.
+
 \b
 Examples:
   lpttrace serve
   lpttrace serve --listen '[::]:9753'
+  lpttrace serve --per-vm --not-vm 'test-*'
   curl -s http://127.0.0.1:9753/metrics
   curl -s http://127.0.0.1:9753/-/healthy"""
 )
 def serve(
     listen: str = typer.Option(
         "127.0.0.1:9753", "--listen", metavar="ADDRESS:PORT", help="Where to listen for HTTP."
+    ),
+    per_vcpu: bool = typer.Option(
+        True, "--per-vcpu/--per-vm", help="Counters of each vCPU, or their sums over a VM."
+    ),
+    patterns: list[str] = typer.Option(
+        [], "--vm", metavar="PATTERN", help="Only VMs that match this, or another --vm."
+    ),
+    not_patterns: list[str] = typer.Option(
+        [], "--not-vm", metavar="PATTERN", help="No VMs that match this; may be repeated."
+    ),
+    created: bool = typer.Option(
+        False, "--created", help="Tell in OpenMetrics when counters were 0; doubles the series."
+    ),
+    bpf_stats: bool = typer.Option(
+        False,
+        "--bpf-stats",
+        help="Time our BPF programs; while it runs, the kernel times all BPF programs of the host.",
     ),
     max_vcpus: int = _MAX_VCPUS,
     lpt_symbol: str = _LPT_OPTION,
@@ -247,10 +275,14 @@ def serve(
     """Serve metrics for Prometheus over HTTP."""
 
     def body() -> int:
-        from lpttrace import cli_agent, cli_run
+        from lpttrace.cli_agent import become_agent
+        from lpttrace.cli_serve import ServeOptions
+        from lpttrace.cli_source import SourceOptions
+        from lpttrace.exporter_view import View
 
-        source = cli_run.SourceOptions(max_vcpus, lpt_symbol, synthetic, pin_dir)
-        return cli_agent.become_agent(cli_agent.AgentOptions(listen, source, keep))
+        traced = SourceOptions(max_vcpus, lpt_symbol, synthetic, pin_dir, bpf_stats=bpf_stats)
+        view = View(per_vcpu, tuple(patterns), tuple(not_patterns), created)
+        return become_agent(ServeOptions(listen, traced, view, keep))
 
     raise typer.Exit(guarded(body))
 
@@ -266,9 +298,9 @@ def unload(pin_dir: str = _PIN_DIR) -> None:
     """Remove from the kernel what a `serve` that has ended left counting there."""
 
     def body() -> int:
-        from lpttrace import cli_run
+        from lpttrace import cli_serve
 
-        return cli_run.unload(pin_dir)
+        return cli_serve.unload(pin_dir)
 
     raise typer.Exit(guarded(body))
 

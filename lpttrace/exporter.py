@@ -12,32 +12,28 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import chain
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
+from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder, gzip_accepted
 from prometheus_client.registry import Collector
 
 from lpttrace import __version__, catalog
 from lpttrace.errors import LpttraceError
-from lpttrace.exporter_columns import COLUMNS, LE, Distribution, in_ns
+from lpttrace.exporter_families import empty_family, filled_family
 from lpttrace.exporter_http import Start, bind, parse_listen, plain
-from lpttrace.exporter_tables import Row, Run, Tables, tabulate
+from lpttrace.exporter_rows import Run, Tables
+from lpttrace.exporter_tables import tabulate
 from lpttrace.exporter_text import compress, encode
+from lpttrace.exporter_view import EVERYTHING, View, select
 from lpttrace.model import Guest
 from lpttrace.snapshot import Snapshot, VmKey
 
 __all__ = ["MetricsServer", "SnapshotCollector", "make_registry", "parse_listen"]
 
-# Quotients of integers are rounded once, however many nanoseconds there are.
 _NS = 10**9
+_PYTHON = ".".join(map(str, sys.version_info[:3]))
 
 # malloc.h
 _M_ARENA_MAX = -8
@@ -52,17 +48,22 @@ class SnapshotCollector(Collector):
         identify: Callable[[Snapshot], Mapping[VmKey, Guest]],
         source: str = "live",
         unix_time: Callable[[], float] = time.time,
+        view: View = EVERYTHING,
     ) -> None:
         """source says in lpttrace_build_info where the numbers come from."""
         self._read = read
         self._identify = identify
         self._source = source
         self._unix_time = unix_time
+        self._view = view
         self._lock = threading.Lock()
+        self._scrapes = self._scrape_ns = 0
+        # Of the first scrape, for good: when a counter was created must not change with the clock.
+        self._boot: Optional[float] = None
 
     def describe(self) -> Iterable[Metric]:
         """Every family of the catalogue, without reading anything."""
-        return [_family(metric) for metric in catalog.METRICS]
+        return [empty_family(metric, self._view) for metric in catalog.METRICS]
 
     def look(self) -> None:
         """Read between scrapes: VMs that end are named, and give back what they took."""
@@ -74,49 +75,55 @@ class SnapshotCollector(Collector):
         return snapshot, self._identify(snapshot)
 
     def _tables(self) -> tuple[Tables, list[catalog.Metric]]:
-        snapshot, guests = self._look()
+        every, guests = self._look()
+        snapshot = select(every, guests, self._view)
+        left_out = len(every.vms) - len(snapshot.vms)
         boot = self._unix_time() - snapshot.end_ns / _NS
+        if self._boot is None:
+            self._boot = boot
+        versions = (__version__, self._source, _PYTHON)
+        run = Run(*versions, boot, left_out, self._scrapes, self._scrape_ns)
         attached = {probe.name for probe in snapshot.probes if probe.attached}
         metrics = [metric for metric in catalog.METRICS if attached.issuperset(metric.probes)]
-        return tabulate(snapshot, guests, Run(__version__, self._source, boot)), metrics
+        return tabulate(snapshot, guests, run, self._view.per_vcpu), metrics
 
     def collect(self) -> Iterable[Metric]:
         """The families of now."""
+        return self.families(created=False)
+
+    def families(self, created: bool) -> Iterable[Metric]:
+        """The same; created tells when counters were 0, if the view asks for it."""
         with self._lock, _no_garbage():
             tables, metrics = self._tables()
-        return [_filled(metric, tables) for metric in metrics]
+        boot = self._boot if created and self._view.created else None
+        return [filled_family(metric, tables, self._view, boot) for metric in metrics]
 
     def write(self, openmetrics: bool) -> Iterator[bytes]:
         """The same as text, made as it is taken; without the end mark of OpenMetrics."""
+        begin = time.perf_counter_ns()
         with self._lock, _no_garbage():
             tables, metrics = self._tables()
-        return encode(tables, metrics, openmetrics)
+        boot = self._boot if openmetrics and self._view.created else None
+        return self._timed(encode(tables, metrics, openmetrics, boot), begin)
+
+    def _timed(self, parts: Iterator[bytes], begin_ns: int) -> Iterator[bytes]:
+        yield from parts
+        with self._lock:
+            self._scrapes += 1
+            self._scrape_ns += time.perf_counter_ns() - begin_ns
 
 
-def _family(metric: catalog.Metric) -> Any:
-    if metric.kind == "info":
-        return InfoMetricFamily(metric.family, metric.help)
-    kind = {
-        "counter": CounterMetricFamily,
-        "gauge": GaugeMetricFamily,
-        "histogram": HistogramMetricFamily,
-    }[metric.kind]
-    return kind(metric.family, metric.help, labels=metric.labels, unit=metric.unit)
+class _OpenMetricsCollector(Collector):
+    """The same collector for a format that can tell when a counter was created."""
 
+    def __init__(self, collector: SnapshotCollector) -> None:
+        self._collector = collector
 
-def _filled(metric: catalog.Metric, tables: Tables) -> Metric:
-    family, (table, place) = _family(metric), COLUMNS[metric]
-    rows: list[Row] = getattr(tables, table)
-    for whose, what, values in rows:
-        labels, value = whose.values + what.values, values[place]
-        if isinstance(value, Distribution):
-            family.add_metric(labels, list(zip(LE, value.buckets)), value.ns / _NS)
-        elif metric.kind == "info":
-            family.add_metric([], dict(zip(metric.labels, labels)))
-        else:
-            family.add_metric(labels, value / _NS if in_ns(metric) else value)
-    filled: Metric = family
-    return filled
+    def describe(self) -> Iterable[Metric]:
+        return self._collector.describe()
+
+    def collect(self) -> Iterable[Metric]:
+        return self._collector.families(created=True)
 
 
 @contextmanager
@@ -132,11 +139,14 @@ def _no_garbage() -> Iterator[None]:
             gc.enable()
 
 
-def make_registry(collector: SnapshotCollector) -> CollectorRegistry:
-    """The collector, and what this process costs."""
+def make_registry(
+    collector: SnapshotCollector, openmetrics: bool = False, own_costs: bool = True
+) -> CollectorRegistry:
+    """The collector for one of the two formats, and what this process costs."""
     registry = CollectorRegistry()
-    registry.register(collector)
-    ProcessCollector(registry=registry)
+    registry.register(_OpenMetricsCollector(collector) if openmetrics else collector)
+    if own_costs:
+        ProcessCollector(registry=registry)
     return registry
 
 
@@ -155,7 +165,9 @@ class MetricsServer:
         self._collector = collector
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
-        self._any_metrics = make_wsgi_app(make_registry(collector))
+        self._any_metrics = [
+            make_wsgi_app(make_registry(collector, openmetrics)) for openmetrics in (False, True)
+        ]
         self._server = bind(listen)
         self._server.set_app(self._answer)
         self._thread = threading.Thread(target=self._server.serve_forever, name="http")
@@ -197,8 +209,10 @@ class MetricsServer:
 
     def _scrape(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         try:
-            if environ.get("QUERY_STRING") or "escaping=dots" in environ.get("HTTP_ACCEPT", ""):
-                chosen: Iterable[bytes] = self._any_metrics(environ, start)
+            accept = environ.get("HTTP_ACCEPT", "")
+            if environ.get("QUERY_STRING") or "escaping=dots" in accept:
+                kind = choose_encoder(accept)[1]
+                chosen: Iterable[bytes] = self._any_metrics[_is_openmetrics(kind)](environ, start)
                 return chosen
             return self._metrics(environ, start)
         except LpttraceError as error:
@@ -207,9 +221,8 @@ class MetricsServer:
 
     def _metrics(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         encode_process, kind = choose_encoder(environ.get("HTTP_ACCEPT", ""))
-        openmetrics = kind.startswith("application/openmetrics-text")
         # A part at a time: all of it is megabytes, which nobody would use again until next time.
-        parts = chain(self._collector.write(openmetrics), [encode_process(self._process)])
+        parts = chain(self._collector.write(_is_openmetrics(kind)), [encode_process(self._process)])
         headers = [("Content-Type", kind)]
         if not gzip_accepted(environ.get("HTTP_ACCEPT_ENCODING", "")):
             start("200 OK", headers)
@@ -218,6 +231,10 @@ class MetricsServer:
         length = ("Content-Length", str(sum(map(len, packed))))
         start("200 OK", [*headers, ("Content-Encoding", "gzip"), length])
         return packed
+
+
+def _is_openmetrics(content_type: str) -> bool:
+    return content_type.startswith("application/openmetrics-text")
 
 
 _LANDING = f"""<!DOCTYPE html>

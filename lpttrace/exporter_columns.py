@@ -54,7 +54,11 @@ TABLES: Mapping[str, tuple[catalog.Metric, ...]] = {
     "probes": (catalog.PROBE_ATTACHED,),
     "counter": (catalog.CNTFRQ,),
     "losses": tuple(catalog.LOSSES.values()),
-    "read": (catalog.READ_SECONDS,),
+    "read": (catalog.READ_SECONDS, catalog.VMS_LEFT_OUT),
+    "slots": (catalog.VCPU_SLOTS,),
+    "records": (catalog.VM_RECORDS,),
+    "scrapes": (catalog.SCRAPES, catalog.SCRAPE_SECONDS),
+    "programs": (catalog.BPF_PROGRAM_RUNS, catalog.BPF_PROGRAM_RUN_SECONDS),
     "vms": (catalog.VM,),
     "vcpus": (
         catalog.UNPAIRED_TRAPS,

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import lru_cache
+from typing import NamedTuple, Optional
 
 from lpttrace.abi import CALLS, CLASSES, QUESTIONS, TIMERS, TrapClass
 from lpttrace.catalog import AUDIT_REASONS, UPDATE_RESULTS
@@ -19,6 +20,8 @@ __all__ = [
     "TIMER",
     "ClassLabels",
     "Labels",
+    "created_at",
+    "since",
     "whose",
 ]
 
@@ -26,11 +29,13 @@ __all__ = [
 class Labels(NamedTuple):
     """Values of some labels, and how they are written within braces.
 
-    The text of what others come after ends with a comma.
+    The text of what others come after ends with a comma. since_ns is when the counters of whom they
+    name were 0 (CLOCK_MONOTONIC), 0 if that is not known.
     """
 
     values: tuple[str, ...] = ()
     text: str = ""
+    since_ns: int = 0
 
 
 NONE = Labels()
@@ -39,6 +44,24 @@ NONE = Labels()
 def whose(**labels: str) -> Labels:
     """Labels that say whose the numbers are."""
     return Labels(tuple(labels.values()), _text(labels))
+
+
+def since(ns: int, labels: Labels) -> Labels:
+    """The same of what was 0 at that time (CLOCK_MONOTONIC)."""
+    return labels._replace(since_ns=ns)
+
+
+def created_at(labels: Labels, boot: Optional[float]) -> str:
+    """When their counters were 0, in Unix time; empty if that is not known, or boot is None."""
+    if not labels.since_ns or boot is None:
+        return ""
+    return _unix_time(labels.since_ns, boot)
+
+
+# Of some thousand rows; of a vCPU it is always the same.
+@lru_cache(maxsize=4096)
+def _unix_time(since_ns: int, boot: float) -> str:
+    return f"{boot + since_ns / 10**9:.3f}"
 
 
 def what(**labels: str) -> Labels:

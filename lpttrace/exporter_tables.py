@@ -6,35 +6,22 @@ A scrape of many vCPUs is tens of thousands of samples, hence rows that several 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple, Optional, Union
 
 from lpttrace.abi import TrapClass
-from lpttrace.catalog import LOSSES, VM
+from lpttrace.catalog import VM
 from lpttrace.exporter_columns import Distribution
-from lpttrace.exporter_labels import (
-    CALL,
-    CLASS,
-    DIRECTION,
-    NONE,
-    QUESTION,
-    REASON,
-    RESULT,
-    TIMER,
-    Labels,
-    whose,
-)
+from lpttrace.exporter_labels import CALL, CLASS, NONE, QUESTION, TIMER, Labels, since, whose
+from lpttrace.exporter_lpt import add_lpt
+from lpttrace.exporter_rows import Run, Tables
+from lpttrace.exporter_run import add_run
+from lpttrace.exporter_vcpus import by_number, of_vms, total
 from lpttrace.model import Guest
-from lpttrace.model_lpt import audit, lpt_state, scale_errors, scales
 from lpttrace.render import printable
 from lpttrace.snapshot import (
-    Account,
     Calls,
     Histogram,
-    LptStructure,
-    LptUpdates,
     Snapshot,
     Stolen,
     Trap,
@@ -43,58 +30,10 @@ from lpttrace.snapshot import (
     VmKey,
 )
 
-__all__ = ["Row", "Run", "Tables", "tabulate"]
+__all__ = ["tabulate"]
 
-_NS = 10**9
-_NEVER = Account()
 _NO_CALLS = Calls()
 _NO_STOLEN = Stolen()
-
-Row = tuple[Labels, Labels, tuple[Union[int, float, Distribution], ...]]
-"""Whose it is and what it is, and a value for each column: see TABLES, and in_ns."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """What is not in a snapshot: version and source for lpttrace_build_info, Unix time at boot."""
-
-    version: str
-    source: str
-    boot: float
-
-
-def _rows() -> list[Row]:
-    return []
-
-
-@dataclass
-class Tables:
-    """The rows of every table of TABLES."""
-
-    build: list[Row] = field(default_factory=_rows)
-    probes: list[Row] = field(default_factory=_rows)
-    counter: list[Row] = field(default_factory=_rows)
-    losses: list[Row] = field(default_factory=_rows)
-    read: list[Row] = field(default_factory=_rows)
-    vms: list[Row] = field(default_factory=_rows)
-    vcpus: list[Row] = field(default_factory=_rows)
-    hypercalls: list[Row] = field(default_factory=_rows)
-    hypercalls_apart: list[Row] = field(default_factory=_rows)
-    hypercall_times: list[Row] = field(default_factory=_rows)
-    timer_traps: list[Row] = field(default_factory=_rows)
-    timer_traps_apart: list[Row] = field(default_factory=_rows)
-    timer_trap_times: list[Row] = field(default_factory=_rows)
-    interrupts: list[Row] = field(default_factory=_rows)
-    lateness: list[Row] = field(default_factory=_rows)
-    questions: list[Row] = field(default_factory=_rows)
-    calls: list[Row] = field(default_factory=_rows)
-    lpt: list[Row] = field(default_factory=_rows)
-    lpt_updates: list[Row] = field(default_factory=_rows)
-    lpt_structures: list[Row] = field(default_factory=_rows)
-    lpt_previous: list[Row] = field(default_factory=_rows)
-    lpt_scales: list[Row] = field(default_factory=_rows)
-    lpt_scale_errors: list[Row] = field(default_factory=_rows)
-    lpt_findings: list[Row] = field(default_factory=_rows)
 
 
 class _Times:
@@ -113,44 +52,47 @@ class _Times:
 class _Vm:
     """A VM's labels, and the sums over its vCPUs."""
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, since_ns: int) -> None:
         self.label = label
-        self.labels = whose(vm=label)
+        self.labels = since(since_ns, whose(vm=label))
         self.times: dict[TrapClass, _Times] = {}
         self.late = _Times()
         self.questions: dict[str, list[int]] = {}
 
 
-def tabulate(snapshot: Snapshot, guests: Mapping[VmKey, Guest], run: Run) -> Tables:
-    """Everything there is to expose of a snapshot, whether its probes are attached or not."""
+def tabulate(
+    snapshot: Snapshot, guests: Mapping[VmKey, Guest], run: Run, per_vcpu: bool = True
+) -> Tables:
+    """Everything there is to expose of the snapshot's VMs, whether its probes are attached or not.
+
+    Without per_vcpu, the vCPUs of a VM are one.
+    """
     tables = Tables()
-    _add_run(tables, snapshot, run)
-    vms = {vm.key: _Vm(guests[vm.key].vm) for vm in snapshot.vms}
-    for vcpu in snapshot.vcpus:
-        if vcpu.vm in vms:
-            _add_vcpu(tables, vms[vcpu.vm], vcpu)
+    add_run(tables, snapshot, run)
+    vcpus = of_vms(snapshot)
     for vm in snapshot.vms:
+        sums = _Vm(guests[vm.key].vm, vm.key.seen_ns)
+        for labels, vcpu in _labelled(sums, vcpus[vm.key], per_vcpu):
+            _add_vcpu(tables, sums, labels, vcpu)
         _add_identity(tables, guests[vm.key])
-        _add_sums(tables, vms[vm.key])
-        _add_vm(tables, vms[vm.key].labels, vm)
-        if vm.lpt is not None and lpt_state(vm.lpt) != "unknown":
-            _add_lpt(tables, vms[vm.key].labels, vm.lpt)
-            _add_published(tables, vms[vm.key].labels, vm.lpt, snapshot.counter_hz, run.boot)
+        _add_sums(tables, sums)
+        _add_vm(tables, sums.labels, vm)
+        if vm.lpt is not None:
+            add_lpt(tables, sums.labels, vm.lpt, snapshot.counter_hz, run.boot)
     return tables
 
 
-def _add_run(tables: Tables, snapshot: Snapshot, run: Run) -> None:
-    tables.build.append((whose(version=run.version, source=run.source), NONE, (1,)))
-    for probe in snapshot.probes:
-        tables.probes.append((whose(probe=probe.name), NONE, (int(probe.attached),)))
-    if snapshot.counter_hz:
-        tables.counter.append((NONE, NONE, (snapshot.counter_hz,)))
-    tables.losses.append((NONE, NONE, tuple(snapshot.losses[name] for name in LOSSES)))
-    tables.read.append((NONE, NONE, ((snapshot.end_ns - snapshot.start_ns) / _NS,)))
+def _labelled(
+    vm: _Vm, vcpus: Sequence[VcpuCounters], per_vcpu: bool
+) -> Iterable[tuple[Labels, VcpuCounters]]:
+    if not vcpus:
+        return []
+    if not per_vcpu:
+        return [(vm.labels, total(vcpus))]
+    return [(_vcpu_labels(vm.label, v.vcpu, v.seen_ns), v) for v in by_number(vcpus)]
 
 
-def _add_vcpu(tables: Tables, vm: _Vm, vcpu: VcpuCounters) -> None:
-    labels = _vcpu_labels(vm.label, vcpu.vcpu)
+def _add_vcpu(tables: Tables, vm: _Vm, labels: Labels, vcpu: VcpuCounters) -> None:
     _add_traps(tables, vm.times, labels, vcpu.traps)
     stolen = vcpu.stolen or _NO_STOLEN
     late = (vcpu.lateness.count, vcpu.lateness.ns)
@@ -167,8 +109,8 @@ def _add_vcpu(tables: Tables, vm: _Vm, vcpu: VcpuCounters) -> None:
 
 
 @lru_cache(maxsize=1024)
-def _vcpu_labels(vm: str, vcpu: int) -> Labels:
-    return whose(vm=vm, vcpu=str(vcpu))
+def _vcpu_labels(vm: str, vcpu: int, since_ns: int) -> Labels:
+    return since(since_ns, whose(vm=vm, vcpu=str(vcpu)))
 
 
 def _add_traps(
@@ -226,49 +168,3 @@ def _add_vm(tables: Tables, labels: Labels, vm: VmCounters) -> None:
     for call, (done, failed) in CALL.items():
         calls = vm.calls.get(call, _NO_CALLS)
         tables.calls += [(labels, done, (calls.done,)), (labels, failed, (calls.failed,))]
-
-
-def _add_lpt(tables: Tables, labels: Labels, lpt: LptUpdates) -> None:
-    tables.lpt.append((labels, NONE, (lpt.nothing,)))
-    for result, more in RESULT.items():
-        account = lpt.results.get(result, _NEVER)
-        tables.lpt_updates.append((labels, more, (account.count, account.ns)))
-
-
-def _add_published(
-    tables: Tables, labels: Labels, lpt: LptUpdates, counter_hz: Optional[int], boot: float
-) -> None:
-    structure = lpt.structure
-    if structure is None:
-        return
-    frequencies = (structure.native_freq, structure.pv_freq)
-    # Both clocks are read at every scrape; their last digits would differ each time.
-    published = round(boot + lpt.published_ns / _NS, 2)
-    values = (structure.sequence_number, *frequencies, published)
-    tables.lpt_structures.append((labels, NONE, values))
-    if lpt.previous is not None:
-        tables.lpt_previous.append((labels, NONE, (lpt.previous.native_freq,)))
-    facts = _facts(structure, lpt.previous, counter_hz)
-    tables.lpt_scales += [(labels, more, (value,)) for more, value in facts.scales]
-    tables.lpt_scale_errors += [(labels, more, (value,)) for more, value in facts.errors]
-    tables.lpt_findings += [(labels, more, (value,)) for more, value in facts.findings]
-
-
-class _Facts(NamedTuple):
-    scales: list[tuple[Labels, float]]
-    errors: list[tuple[Labels, float]]
-    findings: list[tuple[Labels, int]]
-
-
-# Fractions take their time, and structures stay for the life of a VM.
-@lru_cache(maxsize=1024)
-def _facts(
-    structure: LptStructure, previous: Optional[LptStructure], counter_hz: Optional[int]
-) -> _Facts:
-    published = LptUpdates(structure=structure, previous=previous)
-    found = {finding.reason for finding in audit(published, counter_hz)}
-    return _Facts(
-        [(DIRECTION[way], float(factor)) for way, factor in scales(structure).items()],
-        [(DIRECTION[way], float(error)) for way, error in scale_errors(structure).items()],
-        [(more, int(reason in found)) for reason, more in REASON.items()],
-    )

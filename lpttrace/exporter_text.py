@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Optional
 
 from lpttrace import catalog
 from lpttrace.exporter_columns import COLUMNS, LE, Distribution, in_ns
-from lpttrace.exporter_tables import Row, Tables
+from lpttrace.exporter_labels import created_at
+from lpttrace.exporter_rows import Row, Tables
 
 __all__ = ["compress", "encode"]
 
@@ -26,8 +27,17 @@ _GZIP = 31
 _ROWS = 64
 
 
-def encode(tables: Tables, metrics: Iterable[catalog.Metric], openmetrics: bool) -> Iterator[bytes]:
-    """The exposition of these metrics in parts; without the end mark of OpenMetrics."""
+def encode(
+    tables: Tables,
+    metrics: Iterable[catalog.Metric],
+    openmetrics: bool,
+    boot: Optional[float] = None,
+) -> Iterator[bytes]:
+    """The exposition of these metrics in parts; without the end mark of OpenMetrics.
+
+    With boot, the Unix time of it, OpenMetrics tells when counters were created.
+    """
+    boot = boot if openmetrics else None
     taken_apart: dict[str, tuple[list[str], list[tuple[Any, ...]]]] = {}
     for metric in metrics:
         table, place = COLUMNS[metric]
@@ -36,6 +46,8 @@ def encode(tables: Tables, metrics: Iterable[catalog.Metric], openmetrics: bool)
         texts, columns = taken_apart[table]
         write = _histograms if metric.kind == "histogram" else _samples
         lines = write(metric, texts, columns[place]) if columns else []
+        if boot is not None and metric.has_created:
+            lines = _with_created(metric, lines, texts, getattr(tables, table), boot)
         yield _head(metric, openmetrics).encode()
         for begin in range(0, len(lines), _ROWS):
             yield "".join(lines[begin : begin + _ROWS]).encode()
@@ -80,6 +92,18 @@ def _histograms(
         (lines % (*buckets, ns, buckets[-1])).replace("\0", text)
         for text, (buckets, ns) in zip(texts, values)
     ]
+
+
+def _with_created(
+    metric: catalog.Metric, lines: list[str], texts: list[str], rows: list[Row], boot: float
+) -> list[str]:
+    # Right after the samples it is about, as OpenMetrics has it.
+    name, together = f"{metric.family}_created", []
+    for line, text, (whose, _, _) in zip(lines, texts, rows):
+        created = created_at(whose, boot)
+        labels = f"{{{text}}}" if text else ""
+        together.append(f"{line}{name}{labels} {created}\n" if created else line)
+    return together
 
 
 def compress(parts: Iterable[bytes]) -> list[bytes]:

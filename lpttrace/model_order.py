@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Callable, Optional, Union
 
-from lpttrace.model import Flow, VmModel
+from lpttrace.model import Flow, Guest, VmModel
 
-__all__ = ["SORT_KEYS", "arrange"]
+__all__ = ["SORT_KEYS", "arrange", "matcher"]
 
 _Sortable = Union[str, float, int]
 
@@ -52,12 +52,9 @@ SORT_KEYS: Mapping[str, Callable[[VmModel], Optional[_Sortable]]] = {
 def arrange(
     vms: Iterable[VmModel], sort: str = "vm", pattern: str = "", reverse: bool = False
 ) -> list[VmModel]:
-    """VMs whose label or name matches, sorted; those without a value come last.
-
-    A pattern with * or ? must match all of it, another one any part; case does not matter.
-    """
-    wanted = _matcher(pattern)
-    found = [vm for vm in vms if wanted(vm.guest.vm) or wanted(vm.guest.name)]
+    """VMs that match the pattern, sorted; those without a value come last."""
+    wanted = matcher(pattern)
+    found = [vm for vm in vms if wanted(vm.guest)]
     found.sort(key=lambda vm: (vm.guest.pid, vm.counters.key.seen_ns))
     by = SORT_KEYS[sort]
     values = [(by(vm), vm) for vm in found]
@@ -67,7 +64,16 @@ def arrange(
     return [vm for _, vm in known] + [vm for value, vm in values if value is None]
 
 
-def _matcher(pattern: str) -> Callable[[str], bool]:
+def matcher(pattern: str) -> Callable[[Guest], bool]:
+    """Whether a VM's label or name matches.
+
+    A pattern with * or ? must match all of it, another one any part; case does not matter.
+    """
+    matches = _text_matcher(pattern)
+    return lambda guest: matches(guest.vm) or matches(guest.name)
+
+
+def _text_matcher(pattern: str) -> Callable[[str], bool]:
     if not any(wildcard in pattern for wildcard in "*?"):
         return lambda text: pattern.casefold() in text.casefold()
     parts = {"*": ".*", "?": "."}

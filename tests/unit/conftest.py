@@ -31,6 +31,7 @@ from lpttrace.snapshot import (
     VmCounters,
     VmKey,
 )
+from lpttrace.snapshot_upkeep import ProgramRuns, Room, Upkeep
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
@@ -46,6 +47,14 @@ STRUCTURE = LptStructure(0, 0, 2, 24_000_000, 100_000_000, *_SCALES, 61, 63)
 
 # On a bound of Prometheus' buckets, and next to it.
 BOUND_TIMES = (1024, 1024, 1025)
+
+UPKEEP = Upkeep(
+    SECOND,
+    "0.26.0",
+    Room(5, 512),
+    Room(4, 512),
+    (ProgramRuns("on_kvm_entry", 1_234, 567_890), ProgramRuns("on_kvm_hvc", 0, 0)),
+)
 
 NASTY = 'web "1"\n\x1b[31m\u202e\\[bold]'
 
@@ -135,6 +144,7 @@ def complete() -> Snapshot:
         tuple(Probe(name, True) for name in every),
         {**dict.fromkeys(LOSSES, 0), "torn": 2},
         counter_hz=24_000_000,
+        upkeep=UPKEEP,
     )
 
 

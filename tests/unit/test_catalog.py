@@ -13,6 +13,7 @@ from lpttrace import (
     catalog,
     catalog_lpt,
     catalog_run,
+    catalog_self,
     catalog_time,
     catalog_traps,
     plan,
@@ -114,7 +115,7 @@ def test_documentation_names_every_metric_and_no_other() -> None:
 
 
 def test_every_part_is_in_the_catalogue() -> None:
-    parts = (catalog_lpt, catalog_run, catalog_time, catalog_traps)
+    parts = (catalog_lpt, catalog_run, catalog_self, catalog_time, catalog_traps)
     exported = [name for part in parts for name in part.__all__ if name != "LOSSES"]
     assert {id(getattr(catalog, name)) for name in exported} == {id(metric) for metric in METRICS}
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -95,6 +96,7 @@ def test_metrics() -> None:
         (("top", "--sort", "size"), "error: cannot sort by 'size'; say one of vm, hypercalls"),
         (("top", "--synthetic", "many"), "error: cannot make up VMs: 'many' is not a size"),
         (("serve", *SYNTHETIC, "--listen", "here"), "error: cannot listen on 'here'"),
+        (("serve", *SYNTHETIC, "--bpf-stats"), "error: cannot time BPF programs: --synthetic runs"),
     ],
 )
 def test_usage_errors_take_one_line(arguments: tuple[str, ...], message: str) -> None:
@@ -213,6 +215,27 @@ def test_serve(number: signal.Signals) -> None:
         process.send_signal(number)
         assert process.wait(30) == 0
         assert process.stderr.read() == ""
+
+
+def test_serve_less() -> None:
+    chosen = ("--per-vm", "--vm", "synthetic-1", "--vm", "1003", "--not-vm", "*-1", "--created")
+    with start("serve", *SYNTHETIC, *chosen, "--listen", "127.0.0.1:0") as process:
+        assert process.stderr is not None
+        url = process.stderr.readline().split()[-1]
+        accept = {"Accept": "application/openmetrics-text; version=1.0.0"}
+        names = ("lpttrace_hypercalls_total", "lpttrace_hypercalls_created")
+        for query in ("", f"?name[]={names[0]}&name[]={names[1]}"):
+            request = urllib.request.Request(url + query, headers=accept)
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                text = answer.read().decode()
+            assert set(re.findall(r'[{,]vm="(\d+)"', text)) == {"1003"}
+            assert "vcpu=" not in text
+            assert len(re.findall(r"^lpttrace_hypercalls_created{.+} \S+$", text, re.M)) > 3
+        with urllib.request.urlopen(f"{url}?name[]=lpttrace_vms_left_out", timeout=10) as answer:
+            plain = answer.read().decode()
+        assert "lpttrace_vms_left_out 2.0" in plain
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            assert "_created" not in answer.read().decode()
 
 
 def test_light_commands_import_nothing_heavy() -> None:

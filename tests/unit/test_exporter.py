@@ -29,12 +29,20 @@ from lpttrace.snapshot import Snapshot, VmKey
 
 
 @pytest.fixture
-def collector(
+def new(
     monkeypatch: pytest.MonkeyPatch, complete: Snapshot, guests: Mapping[VmKey, Guest]
-) -> SnapshotCollector:
-    """One that always reads the same, at a fixed time."""
+) -> Callable[..., SnapshotCollector]:
+    """Makes collectors that always read the same, at a fixed time."""
     monkeypatch.setattr(lpttrace.exporter, "__version__", "1.2.3")
-    return SnapshotCollector(lambda: complete, lambda _: guests, "live", lambda: 1_795_370_400.0)
+    monkeypatch.setattr(lpttrace.exporter, "_PYTHON", "3.9.7")
+    fixed = (lambda: complete, lambda _: guests, "live", lambda: 1_795_370_400.0)
+    return lambda *view: SnapshotCollector(*fixed, *view)
+
+
+@pytest.fixture
+def collector(new: Callable[..., SnapshotCollector]) -> SnapshotCollector:
+    """With everything in it that there is by default."""
+    return new()
 
 
 def exposition(collector: SnapshotCollector, openmetrics: bool = False) -> str:
@@ -140,11 +148,11 @@ def get(url: str, method: str = "GET", **headers: str) -> tuple[int, str, str]:
             return error.code, error.headers["Content-Type"], error.read().decode()
 
 
-def test_scrape(server: MetricsServer, collector: SnapshotCollector) -> None:
+def test_scrape(server: MetricsServer, new: Callable[..., SnapshotCollector]) -> None:
     status, kind, text = get(server.url)
     assert status == 200
     assert kind.startswith("text/plain")
-    assert text.startswith(exposition(collector))
+    assert text.startswith(exposition(new()))
     assert "process_cpu_seconds_total" in text
 
 
@@ -155,14 +163,14 @@ def test_openmetrics_is_negotiated(server: MetricsServer) -> None:
     assert text.endswith("# EOF\n")
 
 
-def test_compressed(server: MetricsServer, collector: SnapshotCollector) -> None:
+def test_compressed(server: MetricsServer, new: Callable[..., SnapshotCollector]) -> None:
     request = urllib.request.Request(server.url, headers={"Accept-Encoding": "gzip"})
     with urllib.request.urlopen(request, timeout=10) as answer:
         assert answer.headers["Content-Encoding"] == "gzip"
         body = answer.read()
     assert int(answer.headers["Content-Length"]) == len(body)
     text = gzip.decompress(body).decode()
-    assert text.startswith(exposition(collector)) and "process_cpu_seconds_total" in text
+    assert text.startswith(exposition(new())) and "process_cpu_seconds_total" in text
 
 
 def test_one_metric_may_be_asked_for(server: MetricsServer) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+from lpttrace.catalog import METRICS
 from lpttrace.model import ClassFlow, VmModel, compare, tally
-from lpttrace.render_columns import NUMBERS, Subject, numbers
+from lpttrace.render_columns import LPT_COLUMN, NUMBERS, Subject, numbers
 from lpttrace.render_event import event_table
 from lpttrace.render_time import flow_line, service_lines, time_lines
 from tests.unit import timed
@@ -62,6 +63,11 @@ def test_lines_of_traps() -> None:
 
 def cells(subject: Subject) -> list[str]:
     return [column.cell(subject) for column in NUMBERS]
+
+
+def test_every_column_of_the_catalogue_is_shown() -> None:
+    titles = {column.title for column in NUMBERS} | {LPT_COLUMN}
+    assert {metric.column for metric in METRICS if metric.column} <= titles
 
 
 def test_columns() -> None:

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What `lpttrace serve` and `lpttrace unload` do, once their options are known."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
+
+from lpttrace.cli_guard import Interrupted, warn
+from lpttrace.cli_source import Feed, SourceOptions, feed_of, live_options, telling
+from lpttrace.errors import LpttraceError
+from lpttrace.exporter_view import EVERYTHING, View
+
+if TYPE_CHECKING:
+    from lpttrace.keep import Keeper
+
+__all__ = ["ServeOptions", "serve", "unload"]
+
+# Between scrapes: a VM may come and go between two, and keeps its slots until it is read.
+_LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """How `lpttrace serve` serves.
+
+    With keep, counting goes on in the kernel after the end, for the next one to take over; but
+    not after SIGINT, which is somebody at a terminal who is done.
+    """
+
+    listen: str
+    source: SourceOptions
+    view: View = EVERYTHING
+    keep: bool = True
+
+
+def serve(options: ServeOptions) -> int:
+    """Serve metrics until SIGINT or SIGTERM, which end it well."""
+    source = options.source
+    if source.synthetic or not options.keep:
+        return _serve(options, feed_of(replace(source, own=True)), None)
+    from lpttrace.guests import Guests
+    from lpttrace.keep import Keeper
+    from lpttrace.live import LiveSource
+
+    with Keeper(Path(source.pin_dir), source.max_vcpus, source.lpt_symbol) as keeper:
+        live = LiveSource(live_options(source), keeper)
+        return _serve(options, Feed(live, Guests().identify, "live"), keeper)
+
+
+def _serve(options: ServeOptions, feed: Feed, keeper: Optional[Keeper]) -> int:
+    from lpttrace.exporter import MetricsServer, SnapshotCollector
+
+    read = telling(feed.source.read, warn)
+    collector = SnapshotCollector(read, feed.identify, feed.kind, view=options.view)
+    server = MetricsServer(options.listen, collector)
+    try:
+        with feed.source:
+            for text in feed.source.warnings:
+                warn(text)
+            with server:
+                print(f"listening on {server.url}", file=sys.stderr, flush=True)
+                while True:
+                    time.sleep(_LOOK_SECONDS)
+                    collector.look()
+    except Interrupted as interruption:
+        if keeper is not None:
+            _end(keeper, interruption.signum)
+        if interruption.signum == signal.SIGHUP:
+            raise
+        return 0
+    finally:
+        server.close()
+
+
+def _end(keeper: Keeper, signum: int) -> None:
+    if signum == signal.SIGINT:
+        keeper.discard()
+    elif keeper.keeps:
+        print("counting goes on in the kernel; 'lpttrace unload' ends it", file=sys.stderr)
+
+
+def unload(pin_dir: str) -> int:
+    """Remove what agents have left in the kernel; LpttraceError while one is running."""
+    from lpttrace.keep import Keeper
+
+    root = Path(pin_dir)
+    with Keeper(root) as keeper:
+        if keeper.problem and root.exists():
+            raise LpttraceError(f"cannot unload what is under {root}: {keeper.problem}")
+        removed = keeper.discard()
+    print(f"removed {removed} pins under {root}" if removed else f"nothing is kept under {root}")
+    return 0
