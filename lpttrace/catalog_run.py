@@ -16,6 +16,7 @@ from lpttrace.catalog_metric import (
 
 __all__ = [
     "CNTFRQ",
+    "KERNEL",
     "LOSSES",
     "LOST_EVENTS",
     "LOST_HYPERCALLS",
@@ -37,6 +38,12 @@ PROBE_ATTACHED = Metric(
     ("probe",),
     "1 if lpttrace counts at this place of the kernel, 0 if it could not attach there "
     "(the reason is in the log and in lpttrace doctor).",
+)
+KERNEL = Metric(
+    "lpttrace_kernel_info",
+    "info",
+    ("release",),
+    "Release of this host's kernel, as uname -r has it: to compare hosts by.",
 )
 CNTFRQ = Metric(
     "lpttrace_cntfrq_hertz",

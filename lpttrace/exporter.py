@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import html
+import platform
 import sys
 import threading
 import time
@@ -34,6 +35,7 @@ __all__ = ["MetricsServer", "SnapshotCollector", "make_registry", "parse_listen"
 
 _NS = 10**9
 _PYTHON = ".".join(map(str, sys.version_info[:3]))
+_RELEASE = platform.release()
 
 # malloc.h
 _M_ARENA_MAX = -8
@@ -81,7 +83,7 @@ class SnapshotCollector(Collector):
         boot = self._unix_time() - snapshot.end_ns / _NS
         if self._boot is None:
             self._boot = boot
-        versions = (__version__, self._source, _PYTHON)
+        versions = (__version__, self._source, _PYTHON, _RELEASE)
         run = Run(*versions, boot, left_out, self._scrapes, self._scrape_ns)
         attached = {probe.name for probe in snapshot.probes if probe.attached}
         metrics = [metric for metric in catalog.METRICS if attached.issuperset(metric.probes)]

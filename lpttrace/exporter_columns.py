@@ -51,6 +51,7 @@ def in_ns(metric: catalog.Metric) -> bool:
 
 TABLES: Mapping[str, tuple[catalog.Metric, ...]] = {
     "build": (catalog.BUILD,),
+    "kernel": (catalog.KERNEL,),
     "probes": (catalog.PROBE_ATTACHED,),
     "counter": (catalog.CNTFRQ,),
     "losses": tuple(catalog.LOSSES.values()),

@@ -17,12 +17,14 @@ Row = tuple[Labels, Labels, tuple[Union[int, float, Distribution], ...]]
 
 @dataclass(frozen=True)
 class Run:
-    """What is not in a snapshot: versions and source for lpttrace_build_info, Unix time at boot,
+    """What is not in a snapshot: versions and source for lpttrace_build_info, release of the
+    kernel, Unix time at boot,
     VMs that are left out, and the scrapes there were with the nanoseconds they took."""
 
     version: str
     source: str
     python: str
+    release: str
     boot: float
     left_out: int = 0
     scrapes: int = 0
@@ -38,6 +40,7 @@ class Tables:
     """The rows of every table of TABLES."""
 
     build: list[Row] = field(default_factory=_rows)
+    kernel: list[Row] = field(default_factory=_rows)
     probes: list[Row] = field(default_factory=_rows)
     counter: list[Row] = field(default_factory=_rows)
     losses: list[Row] = field(default_factory=_rows)

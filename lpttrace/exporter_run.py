@@ -9,6 +9,7 @@ from lpttrace.abi import ABI_VERSION
 from lpttrace.catalog import LOSSES
 from lpttrace.exporter_labels import NONE, Labels, since, whose
 from lpttrace.exporter_rows import Row, Run, Tables
+from lpttrace.render import printable
 from lpttrace.snapshot import Snapshot
 from lpttrace.snapshot_upkeep import Room, Upkeep
 
@@ -20,6 +21,7 @@ _NS = 10**9
 def add_run(tables: Tables, snapshot: Snapshot, run: Run) -> None:
     """All there is that is not about a VM."""
     tables.build.append((_versions(snapshot.upkeep, run), NONE, (1,)))
+    tables.kernel.append((whose(release=printable(run.release)), NONE, (1,)))
     for probe in snapshot.probes:
         tables.probes.append((whose(probe=probe.name), NONE, (int(probe.attached),)))
     if snapshot.counter_hz:

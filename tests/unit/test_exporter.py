@@ -35,6 +35,7 @@ def new(
     """Makes collectors that always read the same, at a fixed time."""
     monkeypatch.setattr(lpttrace.exporter, "__version__", "1.2.3")
     monkeypatch.setattr(lpttrace.exporter, "_PYTHON", "3.9.7")
+    monkeypatch.setattr(lpttrace.exporter, "_RELEASE", "6.1.0")
     fixed = (lambda: complete, lambda _: guests, "live", lambda: 1_795_370_400.0)
     return lambda *view: SnapshotCollector(*fixed, *view)
 
