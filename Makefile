@@ -7,6 +7,7 @@ BIN    := $(VENV)/bin
 LAB    := deploy/lab/lab
 
 PROMTOOL := build/tools/usr/bin/promtool
+GRAFANA  := build/grafana
 export PATH := $(CURDIR)/$(dir $(PROMTOOL)):$(PATH)
 
 # Of the tests, beyond what the lab needs (lab setup has its own list).
@@ -49,7 +50,7 @@ types: $(VENV)/.done
 	$(BIN)/mypy --config-file deploy/lab/mypy.ini
 	$(BIN)/vermin --no-tips --violations --target=3.9- lpttrace
 
-unit: $(VENV)/.done $(PROMTOOL)
+unit: $(VENV)/.done $(PROMTOOL) $(GRAFANA)/.done
 	$(MAKE) -C deploy/lab/workload OUT=$(CURDIR)/build/workload
 	$(BIN)/pytest tests/unit tests/contract
 
@@ -67,6 +68,13 @@ $(VENV)/.done: pyproject.toml constraints.txt
 
 $(PROMTOOL):
 	tests/promtool.sh build/tools
+
+# npm and node come with the virtual environment.
+$(GRAFANA)/.done: $(VENV)/.done tests/grafana/package-lock.json
+	mkdir -p $(GRAFANA)
+	cp tests/grafana/package.json tests/grafana/package-lock.json tests/grafana/.npmrc $(GRAFANA)
+	PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(GRAFANA) ci --silent
+	touch $@
 
 clean:
 	rm -rf build dist $(VENV)
