@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
 # Usage: promtool.sh DIRECTORY
-# Puts Debian's promtool into DIRECTORY/usr/bin. Installing the package would start a server.
+# Puts Debian's promtool and prometheus into DIRECTORY/usr/bin. Installing the package would start a
+# server.
 set -eu
 
 directory=$1
