@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every query of every dashboard and rule in a real Prometheus that scrapes three agents."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.contract.dashboards import (
+    DASHBOARDS,
+    Query,
+    annotation_queries,
+    panel_queries,
+    rules,
+    variables,
+)
+from tests.lab.prometheus import AGENTS, Prometheus, agents, configure, prometheus
+
+# What a user has chosen: all hosts, and of VMs the one whose guest is busiest. All of it is in the
+# last minutes.
+CHOSEN = {
+    "cluster": ".*",
+    "instance": ".*",
+    "release": ".*",
+    "vm": "1003",
+    "vcpu": "1",
+    "__rate_interval": "5m",
+}
+
+_HEALTHY = "structures that are made up are right"
+_PHYSICAL = "guests that are made up use the physical timer"
+_WEEK = "nothing is a week old here"
+
+# What has no data, and why. All other queries have some.
+EMPTY = {
+    "lpttrace-vm: What was wrong with its LPT structure / A": _HEALTHY,
+    "lpttrace-lpt: Structures that are wrong / A": _HEALTHY,
+    "lpttrace-host: Traps per timer interrupt / B": _PHYSICAL,
+    "lpttrace-host: Service time per timer interrupt / B": _PHYSICAL,
+    "lpttrace-vm: Traps per timer interrupt / B": _PHYSICAL,
+    "lpttrace-vm: Service time per timer interrupt / B": _PHYSICAL,
+    "lpttrace-vcpu: Traps per timer interrupt / B": _PHYSICAL,
+    "lpttrace-vcpu: Service time per timer interrupt / B": _PHYSICAL,
+    "lpttrace-fleet: Cost of a timer trap against last week / A": _WEEK,
+    "lpttrace-fleet: Timer traps of a vCPU against last week / A": _WEEK,
+    "lpttrace-vm: LPT updates that failed": "the chosen VM's update was published",
+    "lpttrace-vcpu: LPT updates that failed": "the chosen VM's update was published",
+    "lpttrace-lpt: LPT updates that failed": "the chosen VM's update was published",
+    "rule: vm_timer:lpttrace_timer_traps:rate5m virtual": _PHYSICAL,
+    "rule: vm:lpttrace_unknown_hypercalls:rate5m": "guests that are made up know their functions",
+    "alert: LpttraceAgentDown": "all agents are up",
+    "alert: LpttraceProbeLost": _WEEK,
+    "alert: LpttraceMapFull": "there is room",
+    "alert: LpttraceLptWrong": _HEALTHY,
+    "alert: LpttraceTimerTrapRateRegressed": _WEEK,
+    "alert: LpttraceTimerTrapCostRegressed": _WEEK,
+    "alert: LpttraceTimerTrapsPerInterruptHigh": "it is 5",
+    "alert: LpttraceStolenTimeHigh": "it is less than 1 %",
+    "alert: LpttraceUnknownHypercallStorm": "guests that are made up know their functions",
+}
+
+# What takes longest to have a rate: of 60 hypercalls a second, one of 1000 is kept apart.
+LAST = 'lpttrace_hypercalls_apart_total{vm="1003",vcpu="1"}'
+MOST_SCRAPES = 200
+
+
+def chosen(expr: str) -> str:
+    """The expression as Grafana sends it."""
+    return re.sub(r"\$(\w+)", lambda name: CHOSEN[name[1]], expr)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    directory = tmp_path_factory.mktemp("prometheus")
+    with agents(directory) as addresses:
+        config = configure(directory / "etc", addresses)
+        with prometheus(directory, config) as running:
+            wait(running)
+            yield running
+
+
+def wait(server: Prometheus) -> None:
+    """Until there is a rate of everything, and recorded and judged by the rules."""
+    ready = f'count(rate({LAST}[5m]) > 0) == 2 and on () count(ALERTS{{alertstate="firing"}})'
+    while not server.query(ready):
+        scrapes = server.query('max(count_over_time(up{job="lpttrace"}[1h])) or vector(0)')
+        assert float(scrapes[0]["value"][1]) < MOST_SCRAPES
+        time.sleep(0.5)
+
+
+QUERIES = [
+    *(query for path in DASHBOARDS for query in panel_queries(path)),
+    *(query for path in DASHBOARDS for query in annotation_queries(path)),
+    *(Query(*rule.place, rule.expr) for rule in rules()),
+]
+
+
+def test_the_table_names_queries_that_exist() -> None:
+    assert set(EMPTY) <= {query.id for query in QUERIES}
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.id)
+def test_queries_return_data_where_data_is_due(query: Query, server: Prometheus) -> None:
+    series = server.query(chosen(query.expr))
+    assert bool(series) == (query.id not in EMPTY)
+    assert all(query.named <= set(one["metric"]) for one in series)
+    if "group_left (name)" in query.expr:
+        assert all(re.fullmatch(r"synthetic-\d", one["metric"]["name"]) for one in series)
+
+
+def values(server: Prometheus, variable: dict[str, Any]) -> set[str]:
+    """What a user can choose, as Grafana makes it of Prometheus' answers."""
+    query = chosen(variable["query"])
+    if found := re.fullmatch(r"label_values\((.*), (\w+)\)", query, re.DOTALL):
+        return set(server.get(f"label/{found[2]}/values", **{"match[]": found[1]}))
+    found = re.fullmatch(r"query_result\((.*)\)", query, re.DOTALL)
+    assert found
+    pattern = variable["regex"].strip("/").replace("(?<", "(?P<")
+    texts = [
+        "{" + ",".join(f'{k}="{v}"' for k, v in sorted(one["metric"].items())) + "} 1"
+        for one in server.query(found[1])
+    ]
+    matches = [re.search(pattern, text) for text in texts]
+    return {f"{match['text']}={match['value']}" for match in matches if match}
+
+
+def test_variables_offer_what_there_is(server: Prometheus) -> None:
+    offered: dict[str, set[str]] = {}
+    for path in DASHBOARDS:
+        for variable in variables(path):
+            offered.setdefault(variable["name"], set()).update(values(server, variable))
+    assert offered["cluster"] == set(AGENTS)
+    assert len(offered["instance"]) == 3 and len(offered["release"]) == 2
+    assert offered["vm"] == {f"synthetic-{index}={1001 + index}" for index in range(4)}
+    assert offered["vcpu"] == {"0", "1"}
+
+
+def test_hosts_are_compared_by_kernel(server: Prometheus) -> None:
+    wanted = "lpttrace-fleet: Mean service time of a timer trap, by kernel / A"
+    (query,) = (query for query in QUERIES if query.id == wanted)
+    series = server.query(chosen(query.expr))
+    means = {one["metric"]["release"]: float(one["value"][1]) for one in series}
+    assert len(means) == 2 and any(release.startswith("2.6.") for release in means)
+    assert all(1e-6 < mean < 10e-6 for mean in means.values())
+
+
+def test_only_the_host_that_lacks_probes_is_said_to(server: Prometheus) -> None:
+    for query in QUERIES:
+        if query.id.endswith("/ N") and query.source != "lpttrace-fleet":
+            series = server.query(chosen(query.expr))
+            assert {one["metric"]["cluster"] for one in series} == {"stock"}, query.id
+            assert all(one["value"][1] == "NaN" for one in series)
+
+
+def test_alerts_fire_for_the_vm_whose_update_failed(server: Prometheus) -> None:
+    firing = server.query('ALERTS{alertstate="firing"}')
+    labels = [one["metric"] for one in firing]
+    # The one of the host without probes fires some minutes later.
+    of_vms = [one for one in labels if one["alertname"] != "LpttraceAgentBlind"]
+    told = {(one["alertname"], one["cluster"], one["name"]) for one in of_vms}
+    assert told == {("LpttraceLptUpdateFailed", c, "synthetic-3") for c in ("here", "old")}
