@@ -31,6 +31,7 @@ CHOSEN = {
     "__rate_interval": "5m",
 }
 
+_UNTIMED = "what is made up runs no BPF program"
 _HEALTHY = "structures that are made up are right"
 _PHYSICAL = "guests that are made up use the physical timer"
 _WEEK = "nothing is a week old here"
@@ -50,6 +51,8 @@ EMPTY = {
     "lpttrace-vm: LPT updates that failed": "the chosen VM's update was published",
     "lpttrace-vcpu: LPT updates that failed": "the chosen VM's update was published",
     "lpttrace-lpt: LPT updates that failed": "the chosen VM's update was published",
+    "lpttrace-agent: CPU time of the BPF programs / A": _UNTIMED,
+    "lpttrace-agent: Time of one run of a BPF program / A": _UNTIMED,
     "rule: vm_timer:lpttrace_timer_traps:rate5m virtual": _PHYSICAL,
     "rule: vm:lpttrace_unknown_hypercalls:rate5m": "guests that are made up know their functions",
     "alert: LpttraceAgentDown": "all agents are up",
