@@ -26,6 +26,7 @@ from lpttrace.snapshot import (
 
 __all__ = [
     "COUNTS_END",
+    "SEQUENCE",
     "decode_calls",
     "decode_event",
     "decode_histogram",
@@ -38,6 +39,9 @@ COUNTS_END = abi.Slot.late.offset
 """Where the counts of a slot end and its histograms begin."""
 
 _BEGIN = abi.Slot.sequence.offset
+SEQUENCE = (_BEGIN, _BEGIN + 4)
+"""Begin and end of a slot's sequence word, which is read around what must be of one moment."""
+
 _CELL_WORDS = 2 * len(abi.OUTCOMES)
 _LOW_BYTES = abi.Histogram.low.size
 _ODD_LANES = 64 * (abi.BUCKETS // 2)
@@ -152,9 +156,9 @@ def _with_histogram(
     # Accounts and the histogram of the first of them, of one moment; None if the writer never
     # paused for so long.
     for _ in range(_ATTEMPTS):
-        sequence = read(_BEGIN, _BEGIN + 4)
+        sequence = read(*SEQUENCE)
         accounts, raw = read(begin, end), read(histogram, histogram + _HISTOGRAM)
-        if sequence[0] & 1 or sequence != read(_BEGIN, _BEGIN + 4):
+        if sequence[0] & 1 or sequence != read(*SEQUENCE):
             continue
         words, counted = memoryview(accounts).cast("Q").tolist(), decode_histogram(raw)
         if counted.total() == words[0]:

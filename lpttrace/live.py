@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Optional
+from typing import Callable, Optional
 
 from lpttrace import abi
 from lpttrace.attach import Attached, Attachment
 from lpttrace.catalog import CALL_PROBES, LPT_PROBES
 from lpttrace.decode import (
     COUNTS_END,
+    SEQUENCE,
     decode_calls,
     decode_event,
     decode_lpt,
@@ -48,6 +49,8 @@ __all__ = ["LiveOptions", "LiveSource", "attach_plan", "explain_outcomes"]
 
 _SLOT_HEAD = sizeof(abi.SlotHead)
 _STATE = {name: value for value, name in enumerate(abi.STATES)}
+_IMPATIENT = 20
+_WAIT_SECONDS = 0.0002
 _MAX_EVENTS = 256
 _EVENT_WAITS_NS = 10_000_000_000
 # While others read beside us: how long events and dead VMs stay for them, if there is room.
@@ -100,6 +103,23 @@ def _warnings(specs: list[ProbeSpec], missing: dict[str, str], facts: HostFacts)
         said.append(f"tracefs is {tracefs.detail}; {tracefs.advice}")
     # Two probes on one function say the same.
     return tuple(dict.fromkeys(said))
+
+
+class _PatientReader:
+    # Reads parts of a slot. A sequence that stays odd is that of a writer whose CPU was taken in
+    # the middle, by a hypervisor under this host: it is waited for.
+
+    def __init__(self, copy: Callable[[int, int], bytes]) -> None:
+        self._copy = copy
+        self._odd = 0
+
+    def __call__(self, begin: int, end: int) -> bytes:
+        data = self._copy(begin, end)
+        if (begin, end) == SEQUENCE and data[0] & 1:
+            self._odd += 1
+            if self._odd > _IMPATIENT:
+                time.sleep(_WAIT_SECONDS)
+        return data
 
 
 class LiveSource:
@@ -289,7 +309,7 @@ class LiveSource:
             return False
         if before and before[0] == counts and before[1].tid == slot.tid:
             return True
-        read = partial(self._slots.copy, index)
+        read = _PatientReader(partial(self._slots.copy, index))
         vcpu = decode_vcpu(slot, vm, counts, read, before[1] if before else None)
         if vcpu is None:
             return False

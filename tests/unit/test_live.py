@@ -144,6 +144,24 @@ def test_the_last_whole_state_stays(reader: Reader) -> None:
     assert reader.served().ns == reader.served().count * 1000 > 2000
 
 
+def test_a_writer_whose_cpu_was_taken_in_the_middle_is_waited_for(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot, waits = reader.slots.slot, 0
+
+    def wait(_seconds: float) -> None:
+        nonlocal waits
+        waits += 1
+        # It gets its CPU back in the end.
+        if waits == 7:
+            slot.sequence += 1
+
+    monkeypatch.setattr("time.sleep", wait)
+    reader.slots.before_copy = lambda nth: setattr(slot, "sequence", 3) if nth == 1 else None
+    assert reader.read_slot()
+    assert (waits, reader.served()) == (7, Account(1, 1000))
+
+
 def test_a_writer_that_never_pauses_is_given_up_at_once(reader: Reader) -> None:
     reader.slots.never_pauses = True
     assert not reader.read_slot()
