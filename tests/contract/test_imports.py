@@ -17,7 +17,7 @@ LAYERS = (
     {"snapshot", "host", "maps", "notify"},
     {"decode", "objects", "plan", "quantiles"},
     {"model"},
-    {"attach", "render"},
+    {"attach", "render", "web"},
     {"keep"},
     {"live", "frame_json", "frame_text"},
     {"loader", "guests", "exporter", "top", "doctor", "synthetic"},
@@ -32,6 +32,9 @@ DOORS = {
     "textual": {"top"},
     "rich": {"top"},
     "typer": {"cli"},
+    "h11": {"web"},
+    "yaml": {"web"},
+    "bcrypt": {"web"},
 }
 
 
