@@ -23,15 +23,18 @@ from prometheus_client.registry import Collector
 from lpttrace import __version__, catalog
 from lpttrace.errors import LpttraceError
 from lpttrace.exporter_families import empty_family, filled_family
-from lpttrace.exporter_http import Start, bind, parse_listen, plain
 from lpttrace.exporter_rows import Run, Tables
 from lpttrace.exporter_tables import tabulate
 from lpttrace.exporter_text import compress, encode
 from lpttrace.exporter_view import EVERYTHING, View, select
 from lpttrace.model import Guest
 from lpttrace.snapshot import Snapshot, VmKey
+from lpttrace.web_listen import listen_on
+from lpttrace.web_server import Server
+from lpttrace.web_settings import Settings, always_open
+from lpttrace.web_wsgi import Start, plain
 
-__all__ = ["MetricsServer", "SnapshotCollector", "make_registry", "parse_listen"]
+__all__ = ["MetricsServer", "SnapshotCollector", "make_registry"]
 
 _NS = 10**9
 _PYTHON = ".".join(map(str, sys.version_info[:3]))
@@ -160,9 +163,14 @@ def _share_memory() -> None:
 
 
 class MetricsServer:
-    """Serves /metrics, /-/healthy and a landing page from entering to leaving the context."""
+    """Serves /metrics, whether it is well, and a landing page from entering to leaving."""
 
-    def __init__(self, listen: str, collector: SnapshotCollector) -> None:
+    def __init__(
+        self,
+        listen: str,
+        collector: SnapshotCollector,
+        settings: Callable[[], Settings] = always_open,
+    ) -> None:
         """Bind, so that a wrong or taken address is known before anything is attached."""
         self._collector = collector
         self._process = CollectorRegistry()
@@ -170,29 +178,28 @@ class MetricsServer:
         self._any_metrics = [
             make_wsgi_app(make_registry(collector, openmetrics)) for openmetrics in (False, True)
         ]
-        self._server = bind(listen)
-        self._server.set_app(self._answer)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="http")
+        self._listener = listen_on(listen)
+        self._scheme = "https" if settings().tls else "http"
+        self._server = Server(self._listener, self._answer, settings)
 
     @property
     def url(self) -> str:
         """Where the metrics are."""
-        host, port = self._server.server_name, self._server.server_port
-        return f"http://[{host}]:{port}/metrics" if ":" in host else f"http://{host}:{port}/metrics"
+        host, port = self._listener.getsockname()[:2]
+        return f"{self._scheme}://{f'[{host}]' if ':' in host else host}:{port}/metrics"
 
     def __enter__(self) -> MetricsServer:
         _share_memory()
-        self._thread.start()
+        self._server.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
+        self._server.stop()
         self.close()
 
     def close(self) -> None:
         """Give the address back."""
-        self._server.server_close()
+        self._server.close()
 
     def _answer(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
@@ -203,11 +210,20 @@ class MetricsServer:
             body = self._scrape({**environ, "REQUEST_METHOD": "GET"}, start)
         elif path == "/-/healthy":
             body = plain(start, "200 OK", "lpttrace is running\n")
+        elif path == "/-/ready":
+            body = self._ready(start)
         elif path == "/":
             body = plain(start, "200 OK", _LANDING, "text/html")
         else:
             body = plain(start, "404 Not Found", "not found; metrics are at /metrics\n")
         return [] if environ["REQUEST_METHOD"] == "HEAD" else body
+
+    def _ready(self, start: Start) -> Iterable[bytes]:
+        try:
+            self._collector.look()
+        except LpttraceError as error:
+            return plain(start, "503 Service Unavailable", f"{error}\n")
+        return plain(start, "200 OK", "lpttrace can be scraped\n")
 
     def _scrape(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         try:

@@ -23,9 +23,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 import lpttrace.exporter
 from lpttrace import catalog
 from lpttrace.errors import HostError, LpttraceError
-from lpttrace.exporter import MetricsServer, SnapshotCollector, make_registry, parse_listen
+from lpttrace.exporter import MetricsServer, SnapshotCollector, make_registry
 from lpttrace.model import Guest
 from lpttrace.snapshot import Snapshot, VmKey
+from lpttrace.web_listen import parse_listen
 
 
 @pytest.fixture
@@ -190,6 +191,7 @@ def test_names_may_be_asked_for_in_another_writing(server: MetricsServer) -> Non
 def test_other_pages(server: MetricsServer) -> None:
     base = server.url[: -len("/metrics")]
     assert get(f"{base}/-/healthy")[0] == 200
+    assert get(f"{base}/-/ready")[0] == 200
     assert '<a href="/metrics">' in get(f"{base}/")[2]
     assert get(f"{base}/nosuch")[0] == 404
     assert get(server.url, "POST")[0] == 405
@@ -204,6 +206,8 @@ def test_a_source_that_fails_is_unavailable(
 
     with MetricsServer("127.0.0.1:0", SnapshotCollector(read, lambda _: guests)) as running:
         status, _, text = get(running.url)
+        assert get(running.url.replace("/metrics", "/-/ready"))[::2] == (status, text)
+        assert get(running.url.replace("/metrics", "/-/healthy"))[0] == 200
     assert (status, text) == (503, "cannot read the maps: gone; start it again\n")
     assert capsys.readouterr().err.count("\n") == 1
 

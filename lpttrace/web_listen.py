@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""An address, and a socket that listens on it."""
+
+from __future__ import annotations
+
+import socket
+
+from lpttrace.errors import LpttraceError
+
+__all__ = ["listen_on", "parse_listen"]
+
+# The kernel keeps those who come in a burst here until we accept them; net.core.somaxconn caps it.
+_BACKLOG = 4096
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """127.0.0.1:9753, [::1]:9753, :9753 (every address) as host and port."""
+    host, colon, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not port.isdigit() or int(port) > 65535 or (":" in host and bare == host):
+        raise LpttraceError(
+            f"cannot listen on {text!r}: not an address and port; say 127.0.0.1:9753 or [::1]:9753"
+        )
+    return bare, int(port)
+
+
+def listen_on(text: str) -> socket.socket:
+    """A socket that listens there and does not block, or LpttraceError."""
+    host, port = parse_listen(text)
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return _listener(socket.socket(family, kind), (str(address[0]), port))
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise LpttraceError(
+            f"cannot listen on {text}: {why}; choose another address with --listen"
+        ) from error
+
+
+def _listener(listener: socket.socket, address: tuple[str, int]) -> socket.socket:
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
