@@ -240,12 +240,19 @@ Examples:
   lpttrace serve
   lpttrace serve --listen '[::]:9753'
   lpttrace serve --per-vm --not-vm 'test-*'
+  lpttrace serve --listen '[::]:9753' --web-config-file /etc/lpttrace/web-config.yml
   curl -s http://127.0.0.1:9753/metrics
   curl -s http://127.0.0.1:9753/-/healthy"""
 )
 def serve(
     listen: str = typer.Option(
         "127.0.0.1:9753", "--listen", metavar="ADDRESS:PORT", help="Where to listen for HTTP."
+    ),
+    web_config_file: str = typer.Option(
+        "",
+        "--web-config-file",
+        metavar="FILE",
+        help="TLS, users and client certificates, in the format that Prometheus exporters share.",
     ),
     per_vcpu: bool = typer.Option(
         True, "--per-vcpu/--per-vm", help="Counters of each vCPU, or their sums over a VM."
@@ -282,7 +289,7 @@ def serve(
 
         traced = SourceOptions(max_vcpus, lpt_symbol, synthetic, pin_dir, bpf_stats=bpf_stats)
         view = View(per_vcpu, tuple(patterns), tuple(not_patterns), created)
-        return become_agent(ServeOptions(listen, traced, view, keep))
+        return become_agent(ServeOptions(listen, traced, view, keep, web_config_file))
 
     raise typer.Exit(guarded(body))
 

@@ -8,7 +8,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
 from lpttrace.cli_guard import Interrupted, warn
 from lpttrace.cli_source import Feed, SourceOptions, feed_of, live_options, telling
@@ -17,6 +17,7 @@ from lpttrace.exporter_view import EVERYTHING, View
 
 if TYPE_CHECKING:
     from lpttrace.keep import Keeper
+    from lpttrace.web_settings import Settings
 
 __all__ = ["ServeOptions", "serve", "unload"]
 
@@ -36,6 +37,7 @@ class ServeOptions:
     source: SourceOptions
     view: View = EVERYTHING
     keep: bool = True
+    web_config_file: str = ""
 
 
 def serve(options: ServeOptions) -> int:
@@ -55,9 +57,10 @@ def serve(options: ServeOptions) -> int:
 def _serve(options: ServeOptions, feed: Feed, keeper: Optional[Keeper]) -> int:
     from lpttrace.exporter import MetricsServer, SnapshotCollector
 
+    settings = _settings(options.web_config_file)
     read = telling(feed.source.read, warn)
     collector = SnapshotCollector(read, feed.identify, feed.kind, view=options.view)
-    server = MetricsServer(options.listen, collector)
+    server = MetricsServer(options.listen, collector, settings)
     try:
         with feed.source:
             for text in feed.source.warnings:
@@ -75,6 +78,16 @@ def _serve(options: ServeOptions, feed: Feed, keeper: Optional[Keeper]) -> int:
         return 0
     finally:
         server.close()
+
+
+def _settings(web_config_file: str) -> Callable[[], Settings]:
+    from lpttrace.web_settings import always_open
+
+    if not web_config_file:
+        return always_open
+    from lpttrace.web_policy import Policy
+
+    return Policy(web_config_file, warn)
 
 
 def _end(keeper: Keeper, signum: int) -> None:

@@ -250,6 +250,18 @@ def test_light_commands_import_nothing_heavy() -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
+def test_serve_imports_what_web_configuration_takes_only_for_it() -> None:
+    script = (
+        "import sys, lpttrace.cli_run, lpttrace.exporter; "
+        "more = {'yaml', 'bcrypt', 'lpttrace.web_policy', 'lpttrace.web_tls'} & set(sys.modules); "
+        "sys.exit(str(more) if more else 0)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 def on_a_terminal(*arguments: str, keys: bytes) -> tuple[int, str]:
     """Run on a pseudo terminal and press keys when the table is there."""
     pid, terminal = pty.fork()
