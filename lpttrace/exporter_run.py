@@ -9,7 +9,7 @@ from lpttrace.abi import ABI_VERSION
 from lpttrace.catalog import LOSSES
 from lpttrace.exporter_labels import NONE, Labels, since, whose
 from lpttrace.exporter_rows import Row, Run, Tables
-from lpttrace.render import printable
+from lpttrace.printable import printable
 from lpttrace.snapshot import Snapshot
 from lpttrace.snapshot_upkeep import Room, Upkeep
 

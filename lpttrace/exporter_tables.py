@@ -18,7 +18,7 @@ from lpttrace.exporter_rows import Run, Tables
 from lpttrace.exporter_run import add_run
 from lpttrace.exporter_vcpus import by_number, of_vms, total
 from lpttrace.model import Guest
-from lpttrace.render import printable
+from lpttrace.printable import printable
 from lpttrace.snapshot import (
     Calls,
     Histogram,

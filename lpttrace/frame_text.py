@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 
 from lpttrace.model import Model, VcpuModel, VmModel, alarms, not_visible
 from lpttrace.model_timer import TimerFlow
+from lpttrace.printable import printable
 from lpttrace.render import (
     NOT_VISIBLE,
     QUANTILE_COLUMNS,
@@ -16,7 +17,6 @@ from lpttrace.render import (
     duration,
     losses_line,
     mean,
-    printable,
     probes_line,
     quantile_cells,
     rate,

@@ -7,7 +7,7 @@ Resets, vCPUs that appear and intervals are dealt with here and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from typing import NamedTuple, Optional
 
@@ -15,6 +15,7 @@ from lpttrace.abi import CLASSES
 from lpttrace.model_flow import NOTHING, ClassFlow, Flow, Part, flow_of, part_of
 from lpttrace.model_lpt import Finding, audit, lpt_state
 from lpttrace.model_time import NEEDS, GuestTime, Sight, sight_of
+from lpttrace.printable import bounded
 from lpttrace.snapshot import (
     LptStructure,
     LptUpdates,
@@ -63,6 +64,13 @@ class Guest:
     openstack_project: str = ""
     openstack_project_uuid: str = ""
     openstack_flavor: str = ""
+
+    def __post_init__(self) -> None:
+        """Whoever makes one, the user's choice has an end, and is Unicode."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, str):
+                object.__setattr__(self, field.name, bounded(value))
 
 
 class _VcpuTally:

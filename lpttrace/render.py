@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From the model to strings: units, n/a, names that are safe to show. Pure."""
+"""From the model to strings: units, n/a, names. Pure."""
 
 from __future__ import annotations
 
 import errno
-import unicodedata
-from functools import lru_cache
 from typing import Optional
 
 from lpttrace.model import Flow, Model, VmModel
+from lpttrace.printable import printable
 from lpttrace.quantiles import Quantiles
 from lpttrace.snapshot import Account
 
@@ -19,11 +18,9 @@ __all__ = [
     "count",
     "duration",
     "errno_name",
-    "fit",
     "frequency",
     "losses_line",
     "mean",
-    "printable",
     "probes_line",
     "quantile_cells",
     "quantiles_text",
@@ -32,7 +29,6 @@ __all__ = [
     "share_lines",
     "vm_name",
     "vm_title",
-    "width",
 ]
 
 NOT_VISIBLE = "n/a"
@@ -43,47 +39,6 @@ NONE_YET = "-"
 
 _QUANTILES = ("p50", "p90", "p99", "max")
 QUANTILE_COLUMNS = tuple(name.upper() for name in _QUANTILES)
-
-_MAX_NAME = 256
-
-# All before it take one column.
-_FIRST_COMBINING = "\u0300"
-
-
-def width(text: str) -> int:
-    """Terminal columns the text takes."""
-    if text.isascii() or max(text) < _FIRST_COMBINING:
-        return len(text)
-    return sum(map(_char_width, text))
-
-
-@lru_cache(maxsize=4096)
-def _char_width(char: str) -> int:
-    if unicodedata.combining(char):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
-
-
-def printable(text: str) -> str:
-    """Text that others chose, safe for terminals and logs: what is no graphic character (control
-    characters, escape sequences, bidirectional overrides, line separators) is shown escaped."""
-    safe = "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
-    return fit(safe, _MAX_NAME)
-
-
-def fit(text: str, columns: int) -> str:
-    """The text, cut with … where it takes more columns than that."""
-    if width(text) <= columns:
-        return text
-    kept, used = [], 0
-    for char in text:
-        used += _char_width(char)
-        if used > columns - 1:
-            break
-        kept.append(char)
-    return "".join(kept) + "…"
 
 
 def rate(value: Optional[float]) -> str:

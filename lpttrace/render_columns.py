@@ -17,7 +17,7 @@ from lpttrace.catalog import (
 )
 from lpttrace.model import ClassFlow, Flow, VcpuModel, VmModel
 from lpttrace.model_time import GuestTime
-from lpttrace.render import fit, width
+from lpttrace.printable import fit, width
 from lpttrace.render_time import interrupts_cell, mean_cell, p99_cell, rate_cell, traps_cell
 
 __all__ = ["LPT_COLUMN", "NUMBERS", "Column", "Subject", "numbers", "table"]

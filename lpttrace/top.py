@@ -22,7 +22,8 @@ from textual.widgets import Footer, Input, Static
 
 from lpttrace.model import Guest, Model, alarms, not_visible, shortages
 from lpttrace.model_order import arrange
-from lpttrace.render import losses_line, printable, probes_line
+from lpttrace.printable import printable
+from lpttrace.render import losses_line, probes_line
 from lpttrace.render_event import event_table
 from lpttrace.render_lpt import ALARM
 from lpttrace.snapshot import Snapshot, VmKey

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Optional, Union
 
 from lpttrace.model import ClassFlow, VcpuModel, VmModel, alarms
+from lpttrace.printable import printable
 from lpttrace.render import share_lines, vm_title
 from lpttrace.render_columns import Column
 from lpttrace.render_lpt import ALARM, answers_line, lpt_cell, lpt_lines
@@ -110,7 +111,7 @@ def detail(row: Row) -> tuple[str, ...]:
 
 def _vm_detail(row: VmRow) -> tuple[str, ...]:
     vm, guest = row.vm, row.vm.guest
-    uuid = f", UUID {guest.uuid}" if guest.uuid else ""
+    uuid = f", UUID {printable(guest.uuid)}" if guest.uuid else ""
     first, *more = lpt_lines(vm)
     asked = answers_line(vm.time.answers)
     return (

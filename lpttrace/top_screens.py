@@ -12,7 +12,8 @@ from textual.widgets import Static
 
 from lpttrace import __version__
 from lpttrace.model import Model
-from lpttrace.render import losses_line, printable
+from lpttrace.printable import printable
+from lpttrace.render import losses_line
 
 __all__ = ["HELP", "Page", "sight"]
 

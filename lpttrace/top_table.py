@@ -22,7 +22,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 
-from lpttrace.render import fit, width
+from lpttrace.printable import fit, width
 from lpttrace.render_columns import LPT_COLUMN, numbers
 from lpttrace.render_lpt import ALARM
 from lpttrace.top_rows import ClassRow, Row, VcpuRow, VmRow

@@ -12,13 +12,10 @@ from lpttrace.render import (
     count,
     duration,
     errno_name,
-    fit,
     frequency,
-    printable,
     rate,
     share,
     share_lines,
-    width,
 )
 
 
@@ -100,32 +97,6 @@ def test_shares_of_time(value: Optional[float], text: str) -> None:
 
 def test_errno_names() -> None:
     assert (errno_name(22), errno_name(4096)) == ("EINVAL", "4096")
-
-
-@pytest.mark.parametrize(
-    ("hostile", "shown"),
-    [
-        ("plain name", "plain name"),
-        ("größe 日本", "größe 日本"),
-        ("\x1b]0;owned\x07", "\\x1b]0;owned\\x07"),
-        ("a\nb\tc\r", "a\\nb\\tc\\r"),
-        ("evil\u202egnp.exe", "evil\\u202egnp.exe"),
-        ("c1\x9b31m", "c1\\x9b31m"),
-        ("zero\u200bwidth\u2028", "zero\\u200bwidth\\u2028"),
-        ("half\ud800", "half\\ud800"),
-    ],
-)
-def test_names_cannot_harm_a_terminal(hostile: str, shown: str) -> None:
-    assert printable(hostile) == shown
-
-
-def test_names_are_cut() -> None:
-    assert printable("x" * 1000) == "x" * 255 + "…"
-    assert fit("日本語", 5) == "日本…"
-    assert fit("日本語", 4) == "日…"
-    assert fit("日本語", 6) == "日本語"
-    assert width("日本e\u0301") == 5
-    assert (width("µs ▸"), width("")) == (4, 0)
 
 
 def test_shares(model: Model) -> None:

@@ -14,7 +14,7 @@ import pytest
 from lpttrace import frame_json, frame_text
 from lpttrace.model import Guest, Model, compare, tally
 from lpttrace.model_order import arrange
-from lpttrace.render import width
+from lpttrace.printable import width
 from lpttrace.snapshot import Snapshot, VmKey
 from tests.unit import timed
 
