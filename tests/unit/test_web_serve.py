@@ -318,9 +318,11 @@ def test_a_package_that_is_missing_is_named(tmp_path: Path, text: str, package: 
         "import importlib.util as u, sys; find = u.find_spec\n"
         f"u.find_spec = lambda name: None if name == {module!r} else find(name)\n"
         "from lpttrace.cli_guard import guarded\n"
-        "from lpttrace.cli_run import SourceOptions, serve\n"
-        "options = SourceOptions(4, '', '1x1')\n"
-        "sys.exit(guarded(lambda: serve('127.0.0.1:0', options, sys.argv[1])))"
+        "from lpttrace.cli_serve import ServeOptions, serve\n"
+        "from lpttrace.cli_source import SourceOptions\n"
+        "source = SourceOptions(4, '', '1x1')\n"
+        "options = ServeOptions('127.0.0.1:0', source, web_config_file=sys.argv[1])\n"
+        "sys.exit(guarded(lambda: serve(options)))"
     )
     path = write(tmp_path, text)
     done = subprocess.run(
