@@ -46,4 +46,5 @@ def run_agent(options: str) -> int:
     view = {**told.pop("view")}
     view.update({name: tuple(view[name]) for name in ("vms", "not_vms")})
     source = SourceOptions(**told.pop("source"))
+    told["given"] = tuple(told["given"])
     return guarded(lambda: serve(ServeOptions(source=source, view=View(**view), **told)))

@@ -9,10 +9,10 @@ from typing import Optional
 
 import typer
 
-from lpttrace import __version__
-from lpttrace.cli_guard import guarded
-from lpttrace.errors import UsageError
-from lpttrace.plan import LPT_SYMBOL
+from lpttrace import __version__, cli_app_serve
+from lpttrace.cli_guard import fail, guarded
+from lpttrace.cli_options import LPT_SYMBOL_OPTION, MAX_VCPUS, PIN_DIR, SYNTHETIC
+from lpttrace.errors import LpttraceError, UsageError
 
 __all__ = ["app", "run"]
 
@@ -43,6 +43,8 @@ def run(arguments: list[str]) -> int:
         status = command.main(arguments, prog_name="lpttrace", standalone_mode=False)
     except typer.Abort:
         return 130
+    except LpttraceError as error:
+        return fail(str(error), error.exit_status)
     except Exception as error:
         # Usage errors of click, of which typer has its own copy or not, depending on version.
         if not hasattr(error, "format_message"):
@@ -87,34 +89,6 @@ def _root(
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit(2)
-
-
-_MAX_VCPUS = typer.Option(
-    512,
-    "--max-vcpus",
-    metavar="N",
-    min=1,
-    max=65536,
-    help="Count at most N vCPUs at a time; memory grows with N.",
-)
-_LPT_OPTION = typer.Option(
-    LPT_SYMBOL,
-    "--lpt-symbol",
-    metavar="NAME",
-    help="The kernel function that updates LPT, if your kernel's patches renamed it.",
-)
-_PIN_DIR = typer.Option(
-    "/sys/fs/bpf/lpttrace",
-    "--pin-dir",
-    metavar="DIR",
-    help="Where `serve` keeps what it attaches: a directory of a BPF file system.",
-)
-_SYNTHETIC = typer.Option(
-    "",
-    "--synthetic",
-    metavar="VMSxVCPUS",
-    help="Make up numbers for so many VMs and vCPUs each, instead of tracing this host.",
-)
 
 
 _INTERVAL = typer.Option(
@@ -186,10 +160,10 @@ def top(
     events: bool = typer.Option(
         False, "--events", help="Add a table of LPT updates and calls about VM attributes."
     ),
-    max_vcpus: int = _MAX_VCPUS,
-    lpt_symbol: str = _LPT_OPTION,
-    synthetic: str = _SYNTHETIC,
-    pin_dir: str = _PIN_DIR,
+    max_vcpus: int = MAX_VCPUS,
+    lpt_symbol: str = LPT_SYMBOL_OPTION,
+    synthetic: str = SYNTHETIC,
+    pin_dir: str = PIN_DIR,
     own: bool = typer.Option(
         False, "--own", help="Attach programs of its own, though an agent has attached some."
     ),
@@ -218,98 +192,7 @@ def top(
     raise typer.Exit(guarded(body))
 
 
-@app.command(
-    epilog="""Prometheus gets text or OpenMetrics, as it asks for. A line on stderr says when it
-is ready. SIGTERM and Ctrl-C end it with status 0.
-
-Counting goes on in the kernel after SIGTERM, a crash or an upgrade, and the next `serve` takes it
-over: no event is lost and no counter begins anew. Ctrl-C, `lpttrace unload` and a reboot end it.
-`lpttrace top` beside it reads what it has attached.
-
-With --per-vm a VM has the series of one vCPU, with the sums; names stay. PATTERN is that of
-`lpttrace top --vm`. --not-vm goes before --vm. What is left out is counted all the same.
-
---created gives every counter a second series, NAME_created: when it was 0. That is when its vCPU,
-or with --per-vm its VM, was first seen, and of what is about no VM, when lpttrace was attached; a
-function that a guest first calls later has its vCPU's time too. Prometheus makes use of it (a
-counter that is new begins at 0, not at what it is first seen with) with the feature
-created-timestamp-zero-ingestion; without that it only doubles what is stored.
-
-\b
-Examples:
-  lpttrace serve
-  lpttrace serve --listen '[::]:9753'
-  lpttrace serve --per-vm --not-vm 'test-*'
-  lpttrace serve --listen '[::]:9753' --web-config-file /etc/lpttrace/web-config.yml
-  curl -s http://127.0.0.1:9753/metrics
-  curl -s http://127.0.0.1:9753/-/healthy"""
-)
-def serve(
-    listen: str = typer.Option(
-        "127.0.0.1:9753", "--listen", metavar="ADDRESS:PORT", help="Where to listen for HTTP."
-    ),
-    web_config_file: str = typer.Option(
-        "",
-        "--web-config-file",
-        metavar="FILE",
-        help="TLS, users and client certificates, in the format that Prometheus exporters share.",
-    ),
-    per_vcpu: bool = typer.Option(
-        True, "--per-vcpu/--per-vm", help="Counters of each vCPU, or their sums over a VM."
-    ),
-    patterns: list[str] = typer.Option(
-        [], "--vm", metavar="PATTERN", help="Only VMs that match this, or another --vm."
-    ),
-    not_patterns: list[str] = typer.Option(
-        [], "--not-vm", metavar="PATTERN", help="No VMs that match this; may be repeated."
-    ),
-    created: bool = typer.Option(
-        False, "--created", help="Tell in OpenMetrics when counters were 0; doubles the series."
-    ),
-    bpf_stats: bool = typer.Option(
-        False,
-        "--bpf-stats",
-        help="Time our BPF programs; while it runs, the kernel times all BPF programs of the host.",
-    ),
-    max_vcpus: int = _MAX_VCPUS,
-    lpt_symbol: str = _LPT_OPTION,
-    synthetic: str = _SYNTHETIC,
-    pin_dir: str = _PIN_DIR,
-    keep: bool = typer.Option(
-        True, "--keep/--no-keep", help="Go on counting in the kernel between two runs."
-    ),
-) -> None:
-    """Serve metrics for Prometheus over HTTP."""
-
-    def body() -> int:
-        from lpttrace.cli_agent import become_agent
-        from lpttrace.cli_serve import ServeOptions
-        from lpttrace.cli_source import SourceOptions
-        from lpttrace.exporter_view import View
-
-        traced = SourceOptions(max_vcpus, lpt_symbol, synthetic, pin_dir, bpf_stats=bpf_stats)
-        view = View(per_vcpu, tuple(patterns), tuple(not_patterns), created)
-        return become_agent(ServeOptions(listen, traced, view, keep, web_config_file))
-
-    raise typer.Exit(guarded(body))
-
-
-@app.command(
-    epilog="""Counters begin at zero again with the next `lpttrace serve`.
-
-\b
-Examples:
-  lpttrace unload"""
-)
-def unload(pin_dir: str = _PIN_DIR) -> None:
-    """Remove from the kernel what a `serve` that has ended left counting there."""
-
-    def body() -> int:
-        from lpttrace import cli_serve
-
-        return cli_serve.unload(pin_dir)
-
-    raise typer.Exit(guarded(body))
+cli_app_serve.register(app)
 
 
 @app.command(
@@ -322,8 +205,8 @@ Examples:
 )
 def doctor(
     as_json: bool = typer.Option(False, "--json", help="The same as JSON."),
-    lpt_symbol: str = _LPT_OPTION,
-    pin_dir: str = _PIN_DIR,
+    lpt_symbol: str = LPT_SYMBOL_OPTION,
+    pin_dir: str = PIN_DIR,
 ) -> None:
     """Say what this host offers and what it cannot show, with reasons and what to do."""
 

@@ -14,8 +14,10 @@ from typing import Callable, Optional
 
 from lpttrace.errors import LpttraceError
 
-__all__ = ["Interrupted", "guarded", "warn"]
+__all__ = ["Interrupted", "fail", "guarded", "warn"]
 
+# syslog(3).
+_ERROR, _WARNING = 3, 4
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -29,7 +31,7 @@ class Interrupted(KeyboardInterrupt):
 
 def warn(text: str) -> None:
     """One line on stderr."""
-    print(f"warning: {text}", file=sys.stderr, flush=True)
+    _say(_WARNING, f"warning: {text}")
 
 
 def guarded(body: Callable[[], int]) -> int:
@@ -40,19 +42,32 @@ def guarded(body: Callable[[], int]) -> int:
             sys.stdout.flush()
             return status
     except LpttraceError as error:
-        return _fail(str(error), error.exit_status)
+        return fail(str(error), error.exit_status)
     except Interrupted as interruption:
         return 128 + interruption.signum
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _stdout_is_closed():
             return 128 + signal.SIGPIPE
         about = f" {error.filename}" if error.filename else ""
-        return _fail(f"the system refused{about}: {(error.strerror or str(error)).lower()}", 1)
+        return fail(f"the system refused{about}: {(error.strerror or str(error)).lower()}", 1)
 
 
-def _fail(text: str, status: int) -> int:
-    print(f"error: {text}", file=sys.stderr, flush=True)
+def fail(text: str, status: int) -> int:
+    """One line on stderr, and the exit status to end with."""
+    _say(_ERROR, f"error: {text}")
     return status
+
+
+def _say(level: int, text: str) -> None:
+    # For the journal with its level (sd-daemon(3)), which it takes off again.
+    stream = os.environ.get("JOURNAL_STREAM", "")
+    prefix = f"<{level}>" if stream and stream == _place(sys.stderr.fileno()) else ""
+    print(f"{prefix}{text}", file=sys.stderr, flush=True)
+
+
+def _place(fd: int) -> str:
+    status = os.fstat(fd)
+    return f"{status.st_dev}:{status.st_ino}"
 
 
 def _stdout_is_closed() -> bool:

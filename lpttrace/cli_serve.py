@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Optional
 
 from lpttrace.cli_guard import Interrupted, warn
-from lpttrace.cli_source import Feed, SourceOptions, feed_of, live_options, telling
+from lpttrace.cli_service import ServeOptions, Service
+from lpttrace.cli_source import Feed, feed_of, live_options, telling
 from lpttrace.errors import LpttraceError
-from lpttrace.exporter_view import EVERYTHING, View
+from lpttrace.privileges import drop_privileges
 
 if TYPE_CHECKING:
     from lpttrace.keep import Keeper
@@ -23,21 +23,6 @@ __all__ = ["ServeOptions", "serve", "unload"]
 
 # Between scrapes: a VM may come and go between two, and keeps its slots until it is read.
 _LOOK_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class ServeOptions:
-    """How `lpttrace serve` serves.
-
-    With keep, counting goes on in the kernel after the end, for the next one to take over; but
-    not after SIGINT, which is somebody at a terminal who is done.
-    """
-
-    listen: str
-    source: SourceOptions
-    view: View = EVERYTHING
-    keep: bool = True
-    web_config_file: str = ""
 
 
 def serve(options: ServeOptions) -> int:
@@ -65,11 +50,10 @@ def _serve(options: ServeOptions, feed: Feed, keeper: Optional[Keeper]) -> int:
         with feed.source:
             for text in feed.source.warnings:
                 warn(text)
-            with server:
+            _give_up_privileges()
+            with server, Service(options, collector) as service:
                 print(f"listening on {server.url}", file=sys.stderr, flush=True)
-                while True:
-                    time.sleep(_LOOK_SECONDS)
-                    collector.look()
+                service.run(_LOOK_SECONDS)
     except Interrupted as interruption:
         if keeper is not None:
             _end(keeper, interruption.signum)
@@ -78,6 +62,15 @@ def _serve(options: ServeOptions, feed: Feed, keeper: Optional[Keeper]) -> int:
         return 0
     finally:
         server.close()
+    return 0
+
+
+def _give_up_privileges() -> None:
+    # Whoever reaches us by HTTP, or by a name, gets no more than reading needs.
+    try:
+        drop_privileges()
+    except OSError as error:
+        warn(f"cannot give up privileges: {error.strerror}; continuing with all of them")
 
 
 def _settings(web_config_file: str) -> Callable[[], Settings]:

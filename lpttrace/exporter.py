@@ -63,12 +63,23 @@ class SnapshotCollector(Collector):
         self._view = view
         self._lock = threading.Lock()
         self._scrapes = self._scrape_ns = 0
+        self._seen = (0, 0)
         # Of the first scrape, for good: when a counter was created must not change with the clock.
         self._boot: Optional[float] = None
 
     def describe(self) -> Iterable[Metric]:
         """Every family of the catalogue, without reading anything."""
         return [empty_family(metric, self._view) for metric in catalog.METRICS]
+
+    def show(self, view: View) -> None:
+        """Expose that from the next scrape on."""
+        with self._lock:
+            self._view = view
+
+    def summary(self) -> str:
+        """What was seen last, in a few words."""
+        vms, vcpus = self._seen
+        return f"{vms} VMs with {vcpus} vCPUs are counted"
 
     def look(self) -> None:
         """Read between scrapes: VMs that end are named, and give back what they took."""
@@ -77,6 +88,8 @@ class SnapshotCollector(Collector):
 
     def _look(self) -> tuple[Snapshot, Mapping[VmKey, Guest]]:
         snapshot = self._read()
+        alive = {vm.key for vm in snapshot.vms if vm.alive}
+        self._seen = len(alive), sum(vcpu.vm in alive for vcpu in snapshot.vcpus)
         return snapshot, self._identify(snapshot)
 
     def _tables(self) -> tuple[Tables, list[catalog.Metric]]:

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "lpttrace"
 # A module may import from lower layers only; modules of one layer do not know each other.
 LAYERS = (
     {"errors", "__init__"},
-    {"abi", "btf", "catalog", "counter", "printable"},
+    {"abi", "btf", "catalog", "counter", "printable", "config", "privileges"},
     {"snapshot", "host", "maps", "notify"},
     {"decode", "objects", "plan", "quantiles"},
     {"model"},

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""config.py: what a configuration file may say, and how mistakes are told."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from lpttrace.cli_app import app
+from lpttrace.cli_app_serve import _PARAMETERS
+from lpttrace.cli_service import view_of
+from lpttrace.config import KEYS, ConfigError, load
+from lpttrace.exporter_view import View
+
+WHOLE = """# what an operator writes
+listen = "[::]:9753"
+web-config-file = "/etc/lpttrace/web-config.yml"
+max-vcpus = 1024
+lpt-symbol = "my_update"
+pin-dir = "/sys/fs/bpf/other"
+keep = false
+bpf-stats = true
+per-vcpu = false
+vm = ["web*", "db"]
+not-vm = ["test-*"]
+created = true
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "lpttrace.toml"
+    path.write_text(text)
+    return path
+
+
+def test_every_key(tmp_path: Path) -> None:
+    values = load(write(tmp_path, WHOLE))
+    assert list(values) == list(KEYS)
+    assert (values["max-vcpus"], values["vm"], values["keep"]) == (1024, ["web*", "db"], False)
+
+
+def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
+    assert load(write(tmp_path, "# nothing\n")) == {}
+
+
+def test_keys_are_the_options_of_serve() -> None:
+    command = typer.main.get_command(app).commands["serve"]  # type: ignore[attr-defined]
+    options = {p.name: p.opts[0] for p in command.params if p.opts[0] != "--help"}
+    names = {_PARAMETERS.get(key, key.replace("-", "_")): f"--{key}" for key in KEYS}
+    assert names == {n: o for n, o in options.items() if n not in ("config", "synthetic")}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("listen = 9753", 1, "listen: must be a text that is not empty"),
+        ("\n\nlisten = ''", 3, "listen: must be a text that is not empty"),
+        ("# a\nmax-vcpus = 0", 2, "max-vcpus: must be a whole number from 1 to 65536"),
+        ("max-vcpus = true", 1, "max-vcpus: must be a whole number from 1 to 65536"),
+        ("max-vcpus = 65537", 1, "max-vcpus: must be a whole number from 1 to 65536"),
+        ("keep = 'yes'", 1, "keep: must be true or false"),
+        ("keep = true\nvm = 'web'", 2, "vm: must be a list of texts that are not empty"),
+        ("vm = ['a', 3]", 1, "vm: must be a list of texts that are not empty"),
+        ("keep = true\n\nlisten-address = 'a'", 3, "listen-address: unknown key; there are listen"),
+        ("[serve]\nlisten = 'a'", 1, "serve: unknown key; there are listen"),
+        ("keep = true\nserve.listen = 'a'", 2, "serve: unknown key; there are listen"),
+        ('"odd key" = 1', 1, "odd key: unknown key; there are listen"),
+        ("keep = true\nkeep = false", 2, "cannot overwrite a value"),
+        ("keep = true\nlisten 'a'", 2, "expected '=' after a key in a key/value pair"),
+        ("keep = true\nvm = ['a'", 2, "unclosed array"),
+        ("keep = yes", 1, "invalid value"),
+    ],
+)
+def test_mistakes_have_their_line(tmp_path: Path, text: str, line: int, message: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError, match=re.escape(f"{path}:{line}: {message}")):
+        load(path)
+
+
+def test_what_is_no_text_has_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "lpttrace.toml"
+    path.write_bytes(b'keep = true\nlisten = "\xff"\n')
+    with pytest.raises(ConfigError, match=re.escape(f"{path}:2: not UTF-8")):
+        load(path)
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "nothing.toml"
+    with pytest.raises(ConfigError, match=f"cannot read the configuration {path}: no such file"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("values", "given", "view"),
+    [
+        ({}, (), View()),
+        ({"per-vcpu": False, "created": True}, (), View(per_vcpu=False, created=True)),
+        ({"vm": ["a"], "not-vm": ["b"]}, (), View(vms=("a",), not_vms=("b",))),
+        ({"vm": ["a"], "not-vm": ["b"]}, ("vm",), View(vms=("said",), not_vms=("b",))),
+        ({"per-vcpu": True}, ("per-vcpu", "vm"), View(per_vcpu=False, vms=("said",))),
+    ],
+)
+def test_the_command_line_goes_before_the_file(
+    values: dict[str, Any], given: tuple[str, ...], view: View
+) -> None:
+    said = View(per_vcpu=False, vms=("said",))
+    assert view_of(values, said, given) == view
