@@ -17,6 +17,7 @@ LAYERS = (
     {"snapshot", "host", "maps", "notify"},
     {"decode", "objects", "plan", "quantiles"},
     {"model"},
+    {"recording"},
     {"attach", "render", "web"},
     {"keep"},
     {"live", "frame_json", "frame_text"},
