@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import time
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from itertools import count
 from types import TracebackType
@@ -28,6 +29,7 @@ from lpttrace.snapshot import (
     Stolen,
     Trap,
     VcpuCounters,
+    VmCounters,
     VmKey,
 )
 from lpttrace.snapshot_upkeep import Upkeep
@@ -40,6 +42,8 @@ _FIRST_PID = 1001
 _FIRST_TID = 1_001_001
 _MOST_VCPUS = 100_000
 _MOST_EVENTS = 256
+_NEVER_ENDS = 1 << 63
+_GRACE_NS = 10 * _SECOND
 
 # Events a second of a vCPU that is neither busy nor idle, and how late interrupts are.
 _INTERRUPTS = 250
@@ -144,16 +148,16 @@ def _stolen(updates: int) -> Stolen:
     return Stolen(Account(updates, updates * 700), updates * 150_000)
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """64x8 as 64 VMs of 8 vCPUs each."""
-    match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text)
+def parse_size(text: str) -> tuple[int, int, int]:
+    """64x8 as 64 VMs of 8 vCPUs each; 64x8/60 with VMs that live for 60 s, otherwise 0."""
+    match = re.fullmatch(r"(\d{1,6})x(\d{1,6})(?:/([1-9]\d{0,5}))?", text)
     vms, vcpus = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not 0 < vms * vcpus <= _MOST_VCPUS:
+    if match is None or not 0 < vms * vcpus <= _MOST_VCPUS:
         raise UsageError(
             f"cannot make up VMs: {text!r} is not a size; say VMSxVCPUS, such as 64x8, "
-            f"of at most {_MOST_VCPUS} vCPUs in all"
+            f"of at most {_MOST_VCPUS} vCPUs in all, or VMSxVCPUS/SECONDS for VMs that live so long"
         )
-    return vms, vcpus
+    return vms, vcpus, int(match[3] or 0)
 
 
 def identify(snapshot: Snapshot) -> Mapping[VmKey, Guest]:
@@ -163,19 +167,59 @@ def identify(snapshot: Snapshot) -> Mapping[VmKey, Guest]:
     }
 
 
+class _Machine:
+    """One VM, from its begin to its end (CLOCK_MONOTONIC); counts depend on its age alone."""
+
+    def __init__(self, key: VmKey, pid: int, vcpus: int, tids: Iterator[int], end_ns: int) -> None:
+        self.end_ns = end_ns
+        self.vm = vm_counters(key, pid)
+        self.events = events(key)
+        self._vcpus = [_Vcpu(key, number, next(tids)) for number in range(vcpus)]
+
+    def counters(self, now_ns: int, begin_ns: int) -> list[VcpuCounters]:
+        """Of its vCPUs, which began to work then."""
+        elapsed = max(0, min(now_ns, self.end_ns) - begin_ns)
+        return [vcpu.counters(elapsed) for vcpu in self._vcpus]
+
+    def at(self, now_ns: int) -> VmCounters:
+        """Itself, which is alive or not."""
+        return self.vm if now_ns < self.end_ns else replace(self.vm, alive=False)
+
+
 class SyntheticSource:
-    """vms VMs of vcpus vCPUs each; counts are a function of the time since it was made."""
+    """vms VMs of vcpus vCPUs each; counts are a function of the time since it was made.
+
+    With a life, in seconds, VMs end after so long, one after another, and others come in their
+    place; those that ended stay in snapshots for a while, as they do in those of real ones.
+    """
 
     warnings: tuple[str, ...] = ()
 
-    def __init__(self, vms: int, vcpus: int, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(
+        self, vms: int, vcpus: int, life: int = 0, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
         self._clock = clock
         self._begin = clock()
-        keys = [VmKey(index, self._begin + index) for index in range(vms)]
-        self._vms = tuple(vm_counters(key, _FIRST_PID + key.index) for key in keys)
-        tids = count(_FIRST_TID)
-        self._vcpus = [_Vcpu(key, number, next(tids)) for key in keys for number in range(vcpus)]
-        self._events = tuple(event for key in keys for event in events(key))[-_MOST_EVENTS:]
+        self._vcpus_each, self._life_ns = vcpus, life * _SECOND
+        self._pids, self._tids = count(_FIRST_PID), count(_FIRST_TID)
+        # Not all at once: the first of them end at times spread over a life.
+        self._running = [
+            self._machine(index, self._begin + index, (index + 1) / vms) for index in range(vms)
+        ]
+        self._ended: list[_Machine] = []
+
+    def _machine(self, index: int, begin_ns: int, share: float = 1.0) -> _Machine:
+        end = begin_ns + int(self._life_ns * share) if self._life_ns else _NEVER_ENDS
+        key = VmKey(index, begin_ns)
+        return _Machine(key, next(self._pids), self._vcpus_each, self._tids, end)
+
+    def _live_on(self, now_ns: int) -> None:
+        for index, machine in enumerate(self._running):
+            while machine.end_ns <= now_ns:
+                self._ended.append(machine)
+                machine = self._running[index] = self._machine(index, machine.end_ns)
+        grace = now_ns - _GRACE_NS
+        self._ended = [machine for machine in self._ended if machine.end_ns > grace]
 
     def __enter__(self) -> SyntheticSource:
         return self
@@ -191,18 +235,26 @@ class SyntheticSource:
     def read(self) -> Snapshot:
         """The counters of now."""
         start = self._clock()
-        elapsed = start - self._begin
+        self._live_on(start)
+        machines = self._running + self._ended
+        told = [event for machine in machines for event in machine.events]
         return Snapshot(
             start,
             self._clock(),
-            self._vms,
-            tuple([vcpu.counters(elapsed) for vcpu in self._vcpus]),
+            tuple(machine.at(start) for machine in machines),
+            tuple(
+                [v for machine in machines for v in machine.counters(start, self._born(machine))]
+            ),
             _PROBES,
             _NO_LOSSES,
-            self._events,
+            tuple(sorted(told, key=lambda event: event.ns)[-_MOST_EVENTS:]),
             HZ,
             Upkeep(self._begin),
         )
+
+    def _born(self, machine: _Machine) -> int:
+        # The first ones all began to work together.
+        return max(self._begin, machine.vm.key.seen_ns) if self._life_ns else self._begin
 
 
 _PROBES = tuple(

@@ -120,10 +120,31 @@ def test_events_fit_the_counters() -> None:
 
 
 def test_sizes() -> None:
-    assert parse_size("64x8") == (64, 8)
+    assert parse_size("64x8") == (64, 8, 0)
+    assert parse_size("64x8/60") == (64, 8, 60)
 
 
 @pytest.mark.parametrize("text", ["", "64", "x8", "0x8", "64x", "-1x8", "1000x1000", "64X8 "])
 def test_sizes_that_make_no_sense(text: str) -> None:
     with pytest.raises(UsageError, match="cannot make up VMs"):
         parse_size(text)
+
+
+def test_vms_live_and_others_come_in_their_place() -> None:
+    now = 100
+    with SyntheticSource(4, 2, 8, clock=lambda: now) as source:
+        first = source.read()
+        assert [vm.alive for vm in first.vms] == [True] * 4 and len(first.vcpus) == 8
+        # The first four end after 2, 4, 6 and 8 seconds, and are shown for 10 more.
+        now += 5 * SECOND
+        second = source.read()
+        assert [vm.alive for vm in second.vms] == [True] * 4 + [False] * 2
+        assert len({vm.key for vm in second.vms}) == len({vm.tgid for vm in second.vms}) == 6
+        gone = {vm.key: vm for vm in second.vms if not vm.alive}
+        assert set(gone) == {vm.key for vm in first.vms[:2]}
+        now += 3 * SECOND
+        third = source.read()
+        kept = [v for v in second.vcpus if v.vm in gone]
+        assert kept == [v for v in third.vcpus if v.vm in gone]
+        now += 30 * SECOND
+        assert not gone.keys() & {vm.key for vm in source.read().vms}

@@ -51,9 +51,9 @@ def measure() -> AgentCost:
 
 
 @contextmanager
-def serving() -> Iterator[tuple[psutil.Process, str]]:
+def serving(size: str = SIZE) -> Iterator[tuple[psutil.Process, str]]:
     """`lpttrace serve` on a free port, and where to scrape it."""
-    argv = ["serve", "--synthetic", SIZE, "--listen", "127.0.0.1:0"]
+    argv = ["serve", "--synthetic", size, "--listen", "127.0.0.1:0"]
     with _started(argv) as child:
         assert child.stderr is not None
         said = child.stderr.readline().decode()

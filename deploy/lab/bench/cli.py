@@ -20,7 +20,7 @@ LAB = BENCH.parent / "lab"
 OVERHEAD = PROJECT / "docs/overhead.md"
 INSIDE = "/opt"
 LAB_SECONDS = 3600
-TRAP, AGENT, GUEST = "cost-per-trap", "agent", "guest"
+TRAP, AGENT, GUEST, SOAK = "cost-per-trap", "agent", "guest", "soak"
 
 
 class BenchError(Exception):
@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
         if asked.only:
             _quick(asked.only, asked.samples, asked.programs)
             return 0
-        parts = [asked.part] if asked.part else PARTS
+        parts = [asked.part] if asked.part else [part for part in PARTS if part != "soak"]
         faults = [fault for name in parts for fault in PARTS[name](asked)]
     except (BenchError, docs.DocsError) as error:
         print(f"bench: error: {error}", file=sys.stderr)
@@ -50,7 +50,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Measures what lpttrace costs, and writes it to docs/overhead.md.",
         epilog="example, to tune the programs: run --only nothing,lpttrace --samples 2 --programs",
     )
-    parser.add_argument("--part", choices=list(PARTS), help="default: all")
+    parser.add_argument(
+        "--part", choices=list(PARTS), help="default: all but soak, which takes half an hour"
+    )
     parser.add_argument("--samples", type=int, default=3, metavar="N", help="of each tool")
     parser.add_argument(
         "--only",
@@ -100,6 +102,15 @@ def _guest(_asked: argparse.Namespace) -> list[str]:
     return []
 
 
+def _soak(_asked: argparse.Namespace) -> list[str]:
+    from bench import soak
+
+    print(f"bench: the agent for {soak.MINUTES} minutes", file=sys.stderr)
+    result = soak.measure()
+    _write(SOAK, soak.section(result))
+    return soak.faults(result)
+
+
 def _in_lab(machine: Sequence[str], module: str, options: Sequence[str]) -> str:
     """The standard output of one of our modules in the lab's machine."""
     run = [str(LAB), "run", *machine, "--timeout", str(LAB_SECONDS), "--add", f"{BENCH}:{INSIDE}/"]
@@ -119,4 +130,4 @@ def _over(limits: Sequence[report.Limit]) -> list[str]:
     return [str(limit) for limit in limits if not limit.kept]
 
 
-PARTS = {"trap": _trap, "guest": _guest, "agent": _agent}
+PARTS = {"trap": _trap, "guest": _guest, "agent": _agent, "soak": _soak}
