@@ -52,7 +52,7 @@ types: $(VENV)/.done
 
 unit: $(VENV)/.done $(PROMTOOL) $(GRAFANA)/.done
 	$(MAKE) -C deploy/lab/workload OUT=$(CURDIR)/build/workload
-	$(BIN)/pytest tests/unit tests/contract
+	$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/contract
 
 # Rewrites the expected outputs; read the difference before committing it.
 golden: $(VENV)/.done

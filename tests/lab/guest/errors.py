@@ -85,7 +85,7 @@ def vmm(spec: str) -> list[str]:
 
 def one_after_another() -> None:
     """More VMs in all than slots, while `serve` is not scraped; then its metrics."""
-    command = ["lpttrace", "serve", "--max-vcpus", "2"]
+    command = ["lpttrace", "serve", "--no-keep", "--max-vcpus", "2"]
     serve = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert serve.stderr
     while not serve.stderr.readline().startswith("listening"):
