@@ -48,10 +48,16 @@ static __always_inline void begin_trap(struct lpt_slot *slot, u32 class)
 	slot->begin_ns = bpf_ktime_get_ns();
 }
 
+/*
+ * First the count, then the sum, then, by who calls this, the histogram: whatever a reader meets in
+ * between does not add up.
+ */
 static __always_inline void add(struct lpt_account *account, u64 ns)
 {
 	account->count++;
+	ORDER();
 	account->ns += ns;
+	ORDER();
 }
 
 static __always_inline void close_trap(struct lpt_slot *slot, u64 class, u64 now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from typing import Callable, Optional
+from typing import Optional, Protocol
 
 from lpttrace import abi
 from lpttrace.abi import TrapClass
@@ -26,7 +26,7 @@ from lpttrace.snapshot import (
 
 __all__ = [
     "COUNTS_END",
-    "SEQUENCE",
+    "Reader",
     "decode_calls",
     "decode_event",
     "decode_histogram",
@@ -39,9 +39,6 @@ COUNTS_END = abi.Slot.late.offset
 """Where the counts of a slot end and its histograms begin."""
 
 _BEGIN = abi.Slot.sequence.offset
-SEQUENCE = (_BEGIN, _BEGIN + 4)
-"""Begin and end of a slot's sequence word, which is read around what must be of one moment."""
-
 _CELL_WORDS = 2 * len(abi.OUTCOMES)
 _LOW_BYTES = abi.Histogram.low.size
 _ODD_LANES = 64 * (abi.BUCKETS // 2)
@@ -57,8 +54,15 @@ _LATE = abi.Slot.late.offset
 _NEVER = Account()
 _ATTEMPTS = 200
 
-# Reads a part of the slot, by its begin and end.
-_Read = Callable[[int, int], bytes]
+
+class Reader(Protocol):
+    """Reads parts of a slot, as they are."""
+
+    def __call__(self, begin: int, end: int) -> bytes:
+        """From begin to end, in bytes of the slot."""
+
+    def wait(self) -> None:
+        """What was read does not add up: its writer is in the middle, and may be stopped there."""
 
 
 def field_names(layout: ctypes.Structure) -> list[str]:
@@ -77,7 +81,7 @@ def decode_histogram(raw: bytes) -> Histogram:
 
 
 def decode_vcpu(
-    slot: abi.SlotHead, vm: VmKey, counts: bytes, read: _Read, before: Optional[VcpuCounters]
+    slot: abi.SlotHead, vm: VmKey, counts: bytes, read: Reader, before: Optional[VcpuCounters]
 ) -> Optional[VcpuCounters]:
     """One vCPU from its slot; counts is the slot from `sequence` to COUNTS_END.
 
@@ -115,7 +119,7 @@ def _account(account: abi.Account) -> Account:
 
 
 def _traps(
-    counts: bytes, pending: int, read: _Read, before: Mapping[TrapClass, Trap]
+    counts: bytes, pending: int, read: Reader, before: Mapping[TrapClass, Trap]
 ) -> Optional[dict[TrapClass, Trap]]:
     words = memoryview(counts)[abi.Slot.cells.offset - _BEGIN :].cast("Q").tolist()
     traps = {}
@@ -132,7 +136,7 @@ def _traps(
 
 
 def _trap(
-    cell: list[int], pending: int, index: int, read: _Read, before: Optional[Trap]
+    cell: list[int], pending: int, index: int, read: Reader, before: Optional[Trap]
 ) -> Optional[Trap]:
     if before is not None and before.served.count == cell[0]:
         service, served = before.service, before.served
@@ -151,23 +155,24 @@ def _trap(
 
 
 def _with_histogram(
-    begin: int, end: int, histogram: int, read: _Read
+    begin: int, end: int, histogram: int, read: Reader
 ) -> Optional[tuple[list[int], Histogram]]:
     # Accounts and the histogram of the first of them, of one moment; None if the writer never
-    # paused for so long.
+    # paused for so long. It counts into the account first and into the histogram last: if the
+    # accounts are the same before and after, and add up to the histogram, it was not at these.
     for _ in range(_ATTEMPTS):
-        sequence = read(*SEQUENCE)
         accounts, raw = read(begin, end), read(histogram, histogram + _HISTOGRAM)
-        if sequence[0] & 1 or sequence != read(*SEQUENCE):
+        if accounts != read(begin, end):
             continue
         words, counted = memoryview(accounts).cast("Q").tolist(), decode_histogram(raw)
         if counted.total() == words[0]:
             return words, counted
+        read.wait()
     return None
 
 
 def _late(
-    lateness: abi.Account, read: _Read, before: Optional[VcpuCounters]
+    lateness: abi.Account, read: Reader, before: Optional[VcpuCounters]
 ) -> Optional[tuple[Account, Histogram]]:
     if lateness.count == (before.lateness.count if before else 0):
         return (before.lateness, before.late) if before else (_NEVER, Histogram())

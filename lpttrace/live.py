@@ -19,7 +19,6 @@ from lpttrace.attach import Attached, Attachment
 from lpttrace.catalog import CALL_PROBES, LPT_PROBES
 from lpttrace.decode import (
     COUNTS_END,
-    SEQUENCE,
     decode_calls,
     decode_event,
     decode_lpt,
@@ -106,20 +105,20 @@ def _warnings(specs: list[ProbeSpec], missing: dict[str, str], facts: HostFacts)
 
 
 class _PatientReader:
-    # Reads parts of a slot. A sequence that stays odd is that of a writer whose CPU was taken in
-    # the middle, by a hypervisor under this host: it is waited for.
+    # Reads parts of a slot. What does not add up again and again is of a writer whose CPU was taken
+    # in the middle, by a hypervisor under this host: it is waited for.
 
     def __init__(self, copy: Callable[[int, int], bytes]) -> None:
         self._copy = copy
-        self._odd = 0
+        self._waits = 0
 
     def __call__(self, begin: int, end: int) -> bytes:
-        data = self._copy(begin, end)
-        if (begin, end) == SEQUENCE and data[0] & 1:
-            self._odd += 1
-            if self._odd > _IMPATIENT:
-                time.sleep(_WAIT_SECONDS)
-        return data
+        return self._copy(begin, end)
+
+    def wait(self) -> None:
+        self._waits += 1
+        if self._waits > _IMPATIENT:
+            time.sleep(_WAIT_SECONDS)
 
 
 class LiveSource:

@@ -49,6 +49,9 @@ class Reader:
         self.asked.append((begin, end))
         return bytes(self.slot)[begin:end]
 
+    def wait(self) -> None:
+        """Nothing writes."""
+
 
 def try_decode(
     slot: abi.Slot, before: Optional[VcpuCounters] = None, reader: Optional[Reader] = None
