@@ -81,14 +81,28 @@ def faults(soak: Soak) -> list[str]:
     """What is not flat: the last minutes against those after the agent had settled."""
     settled = [s for s in soak.samples if SETTLED_MINUTES <= s.minute < 2 * SETTLED_MINUTES]
     last = [s for s in soak.samples if s.minute >= soak.samples[-1].minute - SETTLED_MINUTES]
-    found = []
-    for what, slack in (("resident_mib", 0.5), ("descriptors", 0), ("threads", 0), ("series", 0)):
-        early, late = (max(getattr(s, what) for s in part) for part in (settled, last))
-        # As many VMs have just ended as at any time, but not exactly.
-        room = slack or (early * 0.02 if what == "series" else 1)
-        if late > early + room:
-            found.append(f"soak: {what} grew from {early:,.1f} to {late:,.1f}")
-    return found
+    # Memory by the median: a sample may fall into the middle of a reading. As many VMs have just
+    # ended as at any time, but not exactly.
+    found = [
+        _grown("median resident MiB", _resident(settled), _resident(last), 0.5),
+        _grown("most series", *_most(settled, last, "series"), 0.02 * soak.samples[-1].series),
+        _grown("most descriptors", *_most(settled, last, "descriptors"), 1),
+        _grown("most threads", *_most(settled, last, "threads"), 0),
+    ]
+    return [text for text in found if text]
+
+
+def _grown(what: str, early: float, late: float, room: float) -> str:
+    return f"soak: {what} grew from {early:,.1f} to {late:,.1f}" if late > early + room else ""
+
+
+def _resident(part: Sequence[Sample]) -> float:
+    return median(sample.resident_mib for sample in part)
+
+
+def _most(settled: Sequence[Sample], last: Sequence[Sample], what: str) -> tuple[float, float]:
+    early, late = (max(float(getattr(sample, what)) for sample in p) for p in (settled, last))
+    return early, late
 
 
 def section(soak: Soak) -> str:
@@ -98,7 +112,7 @@ def section(soak: Soak) -> str:
         part = [s for s in soak.samples if minute - 1 <= s.minute < minute]
         if part:
             rows.append(_row(minute, part))
-    header = ("minute", "VMs so far", "resident, MiB", "descriptors", "threads", "series")
+    header = ("minute", "VMs so far", "resident, MiB", "most", "descriptors", "threads", "series")
     said = f"A scrape, with the looks between two, took {soak.scrape_ms:.1f} ms of CPU."
     return f"{table(header, rows)}\n\n{said}"
 
@@ -107,7 +121,8 @@ def _row(minute: int, part: Sequence[Sample]) -> tuple[str, ...]:
     return (
         f"{minute}",
         f"{part[-1].vms_ever:,}",
-        f"{median(s.resident_mib for s in part):.1f}",
+        f"{_resident(part):.1f}",
+        f"{max(s.resident_mib for s in part):.1f}",
         f"{max(s.descriptors for s in part)}",
         f"{max(s.threads for s in part)}",
         f"{max(s.series for s in part):,}",
