@@ -22,6 +22,7 @@ LAYERS = (
     {"keep"},
     {"live", "frame_json", "frame_text"},
     {"loader", "guests", "exporter", "top", "doctor", "synthetic"},
+    {"export"},
     {"cli"},
     {"__main__"},
 )
@@ -36,6 +37,9 @@ DOORS = {
     "h11": {"web"},
     "yaml": {"web"},
     "bcrypt": {"web"},
+    "msgpack": {"recording"},
+    "zstandard": {"recording"},
+    "pyarrow": {"export"},
 }
 
 

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A recording to read: from the begin, or a frame here and there.
+
+It ends where the first thing is that was not written so, and then `problem` says that.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import BinaryIO, Optional
+
+from lpttrace.recording_decode import NONSENSE, unfold
+from lpttrace.recording_format import (
+    BLOCK_BYTES,
+    FRAMES,
+    MOST_FRAMES,
+    SCHEMA,
+    START_BYTES,
+    BlockHead,
+    RecordingError,
+    check_start,
+    unseal,
+)
+from lpttrace.recording_schema import Schema, parse_schema
+from lpttrace.recording_types import Frame, RecordedHost
+
+__all__ = ["Block", "Recording"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Frames that can be read without those of others: where in the file, and since when."""
+
+    offset: int
+    head: BlockHead
+
+
+class Recording:
+    """Frames of a file. A context manager; what is added to the file meanwhile is not seen."""
+
+    def __init__(self, path: str) -> None:
+        """RecordingError if it is no recording, or cannot even be read to its first frame;
+        ProtocolError if it is one that this lpttrace does not know how to read."""
+        self.path = path
+        self.problem: Optional[str] = None
+        self._file, self._size = _open(path)
+        try:
+            check_start(self._file.read(START_BYTES), path)
+            self._host, self._schema, self._id = self._begin()
+            self.blocks = tuple(self._index())
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        value: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self._file.close()
+
+    @property
+    def host(self) -> RecordedHost:
+        """Where it was made."""
+        return self._host
+
+    def frames(self) -> Iterator[Frame]:
+        """All whole frames."""
+        return self.frames_from(0)
+
+    def frames_from(self, number: int) -> Iterator[Frame]:
+        """All whole frames of blocks from that one on."""
+        last_ns = 0
+        for block in self.blocks[number:]:
+            for frame in self._frames_of(block):
+                if frame.snapshot.end_ns < last_ns:
+                    self._ends(block.offset)
+                    return
+                last_ns = frame.snapshot.end_ns
+                yield frame
+            if self.problem is not None and self._end <= block.offset:
+                return
+
+    def thin(self, every_ns: int) -> Iterator[Frame]:
+        """The first frame, the next after at least so long, and so on, and the last one; without
+        reading what is between."""
+        due, last = 0, None
+        for number, block in enumerate(self.blocks):
+            final = number + 1 == len(self.blocks)
+            if block.head.last_ns < due and not final:
+                continue
+            for frame in self._frames_of(block):
+                last = frame
+                if frame.unix_ns >= due:
+                    due, last = frame.unix_ns + every_ns, None
+                    yield frame
+                    if block.head.last_ns < due and not final:
+                        break
+            if self.problem is not None and self._end <= block.offset:
+                break
+        if last is not None:
+            yield last
+
+    def _begin(self) -> tuple[RecordedHost, Schema, bytes]:
+        head = BlockHead.parse(self._file.read(BLOCK_BYTES))
+        if head is not None and head.kind == SCHEMA and head.sequence == 0:
+            plain = self._plain(Block(START_BYTES, head))
+            found = parse_schema(plain) if plain is not None else None
+            if found is not None:
+                return (*found, head.recording)
+        raise RecordingError(f"cannot read {self.path}: it is damaged before its first frame")
+
+    def _index(self) -> Iterator[Block]:
+        # By the heads of the blocks alone: a day is looked through in no time.
+        offset, number = START_BYTES, 0
+        self._end = self._size
+        while offset < self._size:
+            self._file.seek(offset)
+            head = BlockHead.parse(self._file.read(BLOCK_BYTES))
+            if head is None or not self._fits(head, number, offset):
+                self._ends(offset)
+                return
+            if number:
+                yield Block(offset, head)
+            offset += BLOCK_BYTES + head.packed
+            number += 1
+
+    def _fits(self, head: BlockHead, number: int, offset: int) -> bool:
+        kind = FRAMES if number else SCHEMA
+        known = head.kind == kind and head.recording == self._id and head.sequence == number
+        whole = offset + BLOCK_BYTES + head.packed <= self._size
+        return known and whole and (not number or 0 < head.frames <= MOST_FRAMES)
+
+    def _plain(self, block: Block) -> Optional[bytes]:
+        if block.offset + BLOCK_BYTES + block.head.packed > self._size:
+            return None
+        self._file.seek(block.offset + BLOCK_BYTES)
+        return unseal(block.head, self._file.read(block.head.packed))
+
+    def _frames_of(self, block: Block) -> Iterator[Frame]:
+        plain = self._plain(block)
+        if plain is None:
+            self._ends(block.offset)
+            return
+        found = 0
+        try:
+            for frame in unfold(plain, self._schema):
+                found += 1
+                if found > block.head.frames:
+                    break
+                yield frame
+        except NONSENSE:
+            found = 0
+        if found != block.head.frames:
+            self._ends(block.offset)
+
+    def _ends(self, offset: int) -> None:
+        if self.problem is None or offset < self._end:
+            self._end = offset
+            self.problem = (
+                f"{self.path} is cut off or damaged at byte {offset} of {self._size}: what comes "
+                "before is read"
+            )
+
+
+def _open(path: str) -> tuple[BinaryIO, int]:
+    # Not to wait for a pipe that nobody writes to.
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise RecordingError(f"cannot read {path}: {why}") from error
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(fd)
+        raise RecordingError(f"cannot read {path}: it is not a regular file")
+    return os.fdopen(fd, "rb"), status.st_size
