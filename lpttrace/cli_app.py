@@ -9,7 +9,7 @@ from typing import Optional
 
 import typer
 
-from lpttrace import __version__, cli_app_serve
+from lpttrace import __version__, cli_app_record, cli_app_serve
 from lpttrace.cli_guard import fail, guarded
 from lpttrace.cli_options import LPT_SYMBOL_OPTION, MAX_VCPUS, PIN_DIR, SYNTHETIC
 from lpttrace.errors import LpttraceError, UsageError
@@ -193,6 +193,7 @@ def top(
 
 
 cli_app_serve.register(app)
+cli_app_record.register(app)
 
 
 @app.command(

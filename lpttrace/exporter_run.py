@@ -27,7 +27,7 @@ def add_run(tables: Tables, snapshot: Snapshot, run: Run) -> None:
     if snapshot.counter_hz:
         tables.counter.append((NONE, NONE, (snapshot.counter_hz,)))
     begun = since(snapshot.upkeep.begin_ns, NONE)
-    tables.losses.append((begun, NONE, tuple(snapshot.losses[name] for name in LOSSES)))
+    tables.losses.append((begun, NONE, tuple(snapshot.losses.get(name, 0) for name in LOSSES)))
     read = (snapshot.end_ns - snapshot.start_ns) / _NS
     tables.read.append((NONE, NONE, (read, run.left_out)))
     tables.scrapes.append((begun, NONE, (run.scrapes, run.scrape_ns)))

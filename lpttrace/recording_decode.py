@@ -64,7 +64,7 @@ def unfold(plain: bytes, schema: Schema) -> Iterator[Frame]:
 def apply(before: Frame, change: Any, schema: Schema) -> Frame:
     """The frame that change makes of the one before."""
     unix_ns, start_ns, end_ns, about, events, keys, vms, guests, names, vcpus = change
-    _numbers((unix_ns, start_ns, end_ns))
+    _numbers((2 * unix_ns, start_ns, end_ns))
     old = before.snapshot
     if end_ns < old.end_ns:
         raise ValueError("time goes back")
@@ -113,6 +113,13 @@ def _text(value: Any) -> str:
     return value
 
 
+def _name(value: Any) -> str:
+    # Of our own choice, and shown as it is.
+    if not (_text(value).isascii() and value.isprintable()):
+        raise ValueError("not a name")
+    return _text(value)
+
+
 class _About(NamedTuple):
     counter_hz: Optional[int]
     probes: tuple[Probe, ...]
@@ -125,16 +132,17 @@ def _about(old: Snapshot, told: Any) -> _About:
         return _About(old.counter_hz, old.probes, old.losses, old.upkeep)
     counter_hz, probes, losses, upkeep = told
     _numbers([_or_zero(counter_hz)])
+    losses = dict(losses)
     _numbers([*losses.values()])
-    found = [Probe(_text(name), attached is True, _text(why)) for name, attached, why in probes]
-    counts = {_text(name): count for name, count in losses.items()}
+    found = [Probe(_name(name), attached is True, _text(why)) for name, attached, why in probes]
+    counts = {_name(name): count for name, count in losses.items()}
     return _About(counter_hz, tuple(found), counts, _upkeep(upkeep))
 
 
 def _upkeep(told: Any) -> Upkeep:
     begin_ns, bcc, slots, records, programs = told
     _numbers([begin_ns])
-    return Upkeep(begin_ns, _text(bcc), _room(slots), _room(records), tuple(map(_runs, programs)))
+    return Upkeep(begin_ns, _name(bcc), _room(slots), _room(records), tuple(map(_runs, programs)))
 
 
 def _room(told: Any) -> Optional[Room]:
@@ -147,7 +155,7 @@ def _room(told: Any) -> Optional[Room]:
 def _runs(told: Any) -> ProgramRuns:
     program, runs, ns = told
     _numbers([runs, ns])
-    return ProgramRuns(_text(program), runs, ns)
+    return ProgramRuns(_name(program), runs, ns)
 
 
 def _events(old: tuple[Event, ...], told: Any, schema: Schema) -> tuple[Event, ...]:
@@ -210,7 +218,7 @@ def _guests(old: Mapping[VmKey, Guest], keys: Sequence[VmKey], told: Any) -> Map
     known = dict(old)
     for place, vm, name, pid, *texts in told:
         _numbers([place, pid])
-        known[keys[place]] = Guest(_text(vm), _text(name), pid, *map(_text, texts))
+        known[keys[place]] = Guest(_name(vm), _text(name), pid, *map(_text, texts))
     return {key: known[key] for key in keys}
 
 

@@ -60,14 +60,14 @@ class RotatingWriter:
             self.close()
             self._writer = FileWriter(dated(self._path, body.first_ns), self._host)
             self._first_ns = body.first_ns
-        before = self._writer.size
+        before = self._writer.written
         self._delete(len(body.packed), body.last_ns)
         self._writer.write(body)
-        self.written += self._writer.size - before
+        self.written += self._writer.written - before
 
     def _is_enough(self, writer: FileWriter, body: Body) -> bool:
         size, age_ns = self._limits.size, self._limits.age_ns
-        grown = size is not None and writer.size + len(body.packed) > size // _PARTS
+        grown = size is not None and writer.written + len(body.packed) > size // _PARTS
         return grown or (age_ns is not None and body.last_ns - self._first_ns > age_ns // _PARTS)
 
     def _delete(self, more: int, now_ns: int) -> None:

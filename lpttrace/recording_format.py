@@ -54,7 +54,7 @@ BLOCK_BYTES = _HEAD.size + _CRC.size
 
 # What a block unfolds to has an end that grows with its bytes in the file, so that no small file
 # takes much memory. A block that could be packed better than that is stored as it is.
-_FREE_BYTES = 256 * 1024
+_FREE_BYTES = 64 * 1024
 _RATIO = 8
 _MOST_BYTES = 256 * 1024 * 1024
 
@@ -160,11 +160,12 @@ def unseal(head: BlockHead, packed: bytes) -> Optional[bytes]:
         return None
     if head.packed == head.plain:
         return packed
+    unpacker = zstandard.ZstdDecompressor(max_window_size=_MOST_BYTES).decompressobj()
     try:
-        # It says itself how long it is, and nothing has been set aside for that yet.
+        # It says itself how long it is, is held to that, and nothing has been set aside for it yet.
         if zstandard.frame_content_size(packed) != head.plain:
             return None
-        plain = zstandard.ZstdDecompressor(max_window_size=_MOST_BYTES).decompress(packed)
+        plain = unpacker.decompress(packed)
     except zstandard.ZstdError:
         return None
-    return plain if len(plain) == head.plain else None
+    return plain if len(plain) == head.plain and not unpacker.unused_data else None

@@ -62,7 +62,7 @@ class FileWriter:
     def __init__(self, path: Path, host: RecordedHost, overwrite: bool = False) -> None:
         flags = os.O_TRUNC if overwrite else os.O_EXCL
         self.path = path
-        self.size = 0
+        self.written = 0
         self._recording, self._sequence = make_id(), 0
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o640)
         try:
@@ -86,15 +86,15 @@ class FileWriter:
                 rest = rest[os.write(self._fd, rest) :]
         except BaseException as error:
             # Also of a signal: what is half written would hide all that comes behind it.
-            os.ftruncate(self._fd, self.size)
-            os.lseek(self._fd, self.size, os.SEEK_SET)
+            os.ftruncate(self._fd, self.written)
+            os.lseek(self._fd, self.written, os.SEEK_SET)
             if isinstance(error, OSError):
                 why = (error.strerror or str(error)).lower()
                 raise LpttraceError(
                     f"cannot write to {self.path}: {why}; what is in it can be read"
                 ) from error
             raise
-        self.size += len(data)
+        self.written += len(data)
 
     def __enter__(self) -> FileWriter:
         return self
@@ -120,4 +120,4 @@ def write_file(path: Path, host: RecordedHost, bodies: Iterable[Body]) -> int:
             os.link(unfinished, path)
         finally:
             unfinished.unlink()
-    return writer.size
+    return writer.written

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command line of recordings: `lpttrace record`, `replay` and `export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional
+
+import typer
+
+from lpttrace.cli_guard import guarded
+from lpttrace.cli_options import LPT_SYMBOL_OPTION, MAX_VCPUS, PIN_DIR, SYNTHETIC
+from lpttrace.errors import UsageError
+
+__all__ = ["register"]
+
+_RECORD_EPILOG = """FILE has the raw counters of every interval, who the VMs are, what the host is,
+and which probes are attached; a day of 512 busy vCPUs at 1 s is 2 GB. It can be read while it is
+written, and whatever ends the recording, up to ten seconds before that. Ctrl-C and SIGTERM end it
+with status 0.
+
+Beside a running `lpttrace serve` it reads what that has attached. COMMAND starts when everything
+is attached, its stdout goes to stderr, and recording ends with it and with its status.
+
+TIME is 500ms, 1s, 10m, 24h or 7d; SIZE is 500M or 2G. With --max-size or --keep there are several
+files, named by their time, such as host-20261125T101500Z.lpt for host.lpt: each an eighth of what
+may stay, and the oldest, also of runs before, are deleted. With --ring nothing is written until
+SIGUSR1 comes: then the last TIME, to a file named in the same way.
+
+\b
+Examples:
+  lpttrace record -o before.lpt --duration 10m
+  lpttrace record -o run.lpt -- ./workload
+  lpttrace record -o /var/lib/lpttrace/host.lpt --max-size 2G --keep 7d
+  lpttrace record -o /var/lib/lpttrace/host.lpt --ring 1h
+  kill -USR1 PID                   write what --ring has kept"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog=_RECORD_EPILOG, context_settings={"allow_interspersed_args": False})(record)
+
+
+def record(
+    command: Optional[list[str]] = typer.Argument(
+        None, metavar="-- COMMAND", help="Run this, and record what it does."
+    ),
+    output: str = typer.Option(..., "--output", "-o", metavar="FILE", help="Where to."),
+    interval: str = typer.Option("1s", "--interval", metavar="TIME", help="Between two frames."),
+    duration: str = typer.Option("", "--duration", metavar="TIME", help="End after that."),
+    max_size: str = typer.Option(
+        "", "--max-size", metavar="SIZE", help="Keep at most SIZE, in several files."
+    ),
+    keep: str = typer.Option(
+        "", "--keep", metavar="TIME", help="Keep nothing older than TIME, in several files."
+    ),
+    ring: str = typer.Option(
+        "", "--ring", metavar="TIME", help="Keep the last TIME in memory, and write it on SIGUSR1."
+    ),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace FILE if it exists."),
+    max_vcpus: int = MAX_VCPUS,
+    lpt_symbol: str = LPT_SYMBOL_OPTION,
+    synthetic: str = SYNTHETIC,
+    pin_dir: str = PIN_DIR,
+    own: bool = typer.Option(
+        False, "--own", help="Attach programs of its own, though an agent has attached some."
+    ),
+) -> None:
+    """Record raw counters to a file, to look at later or to compare."""
+
+    def body() -> int:
+        from lpttrace import cli_record
+        from lpttrace.cli_quantity import bytes_of, ns_of
+        from lpttrace.cli_source import SourceOptions
+        from lpttrace.recording_files import Limits
+
+        if ring and (max_size or keep):
+            raise UsageError("cannot use --ring with --max-size or --keep: it keeps no files")
+        limits = Limits(
+            bytes_of(max_size, "--max-size", 2**20) if max_size else None,
+            ns_of(keep, "--keep", 60) if keep else None,
+        )
+        return cli_record.record(
+            SourceOptions(max_vcpus, lpt_symbol, synthetic, pin_dir, own),
+            cli_record.RecordOptions(
+                Path(output),
+                ns_of(interval, "--interval"),
+                ns_of(duration, "--duration") if duration else None,
+                limits,
+                ns_of(ring, "--ring", 10) if ring else None,
+                overwrite,
+            ),
+            command or (),
+        )
+
+    raise typer.Exit(guarded(body))
