@@ -22,7 +22,7 @@ BUILD = Metric(
     "info",
     ("version", "source", "python_version", "bcc_version", "layout_version"),
     "Versions of lpttrace, of Python, of the bcc that loaded the programs, and of the layout that "
-    "programs and agent share; and whether the numbers are live or synthetic.",
+    "programs and agent share; and whether the numbers are live, synthetic or a replay.",
 )
 VCPU_SLOTS = Metric(
     "lpttrace_vcpu_slots",

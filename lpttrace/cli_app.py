@@ -11,8 +11,20 @@ import typer
 
 from lpttrace import __version__, cli_app_record, cli_app_serve
 from lpttrace.cli_guard import fail, guarded
-from lpttrace.cli_options import LPT_SYMBOL_OPTION, MAX_VCPUS, PIN_DIR, SYNTHETIC
-from lpttrace.errors import LpttraceError, UsageError
+from lpttrace.cli_options import (
+    CLASSES,
+    COUNT,
+    EVENTS,
+    LPT_SYMBOL_OPTION,
+    MAX_VCPUS,
+    PATTERN,
+    PIN_DIR,
+    SORT,
+    SYNTHETIC,
+    VCPUS,
+    check_sort,
+)
+from lpttrace.errors import LpttraceError
 
 __all__ = ["app", "run"]
 
@@ -77,6 +89,7 @@ Examples:
   lpttrace doctor                  what this host can show
   lpttrace top                     watch it on this terminal
   lpttrace serve                   let Prometheus scrape it
+  lpttrace record -o run.lpt       record it; `lpttrace replay run.lpt` shows that
   lpttrace top --synthetic 64x8    try the screen anywhere, with made-up numbers""",
 )
 def _root(
@@ -93,22 +106,6 @@ def _root(
 
 _INTERVAL = typer.Option(
     1.0, "--interval", metavar="SECONDS", min=0.1, max=86400, help="Time of a frame."
-)
-_COUNT = typer.Option(
-    0, "--count", metavar="N", min=0, help="End after N frames, 0: never; implies --batch."
-)
-_SORT = typer.Option(
-    "vm",
-    "--sort",
-    metavar="KEY",
-    help="vm, lpt, vcpus, hypercalls, hypercall-mean, hypercall-p99, timer-traps, "
-    "timer-trap-mean, timer-trap-p99, interrupts or traps-per-interrupt.",
-)
-_PATTERN = typer.Option(
-    "",
-    "--vm",
-    metavar="PATTERN",
-    help="VMs with this in label or name; with * or ?, all of it must match.",
 )
 
 
@@ -150,16 +147,12 @@ def top(
         False, "--json", help="Frames as JSON, one document a line; implies --batch."
     ),
     interval: float = _INTERVAL,
-    count: int = _COUNT,
-    sort: str = _SORT,
-    pattern: str = _PATTERN,
-    vcpus: bool = typer.Option(False, "--vcpus", help="Add a table of vCPUs."),
-    classes: bool = typer.Option(
-        False, "--classes", help="Add a table of functions and registers."
-    ),
-    events: bool = typer.Option(
-        False, "--events", help="Add a table of LPT updates and calls about VM attributes."
-    ),
+    count: int = COUNT,
+    sort: str = SORT,
+    pattern: str = PATTERN,
+    vcpus: bool = VCPUS,
+    classes: bool = CLASSES,
+    events: bool = EVENTS,
     max_vcpus: int = MAX_VCPUS,
     lpt_symbol: str = LPT_SYMBOL_OPTION,
     synthetic: str = SYNTHETIC,
@@ -177,10 +170,8 @@ def top(
     def body() -> int:
         from lpttrace import cli_run
         from lpttrace.cli_source import SourceOptions
-        from lpttrace.model_order import SORT_KEYS
 
-        if sort not in SORT_KEYS:
-            raise UsageError(f"cannot sort by {sort!r}; say one of {', '.join(SORT_KEYS)}")
+        check_sort(sort)
         return cli_run.top(
             SourceOptions(max_vcpus, lpt_symbol, synthetic, pin_dir, own),
             cli_run.TopOptions(

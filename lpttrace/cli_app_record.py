@@ -9,10 +9,39 @@ from typing import Optional
 import typer
 
 from lpttrace.cli_guard import guarded
-from lpttrace.cli_options import LPT_SYMBOL_OPTION, MAX_VCPUS, PIN_DIR, SYNTHETIC
+from lpttrace.cli_options import (
+    CLASSES,
+    COUNT,
+    EVENTS,
+    LPT_SYMBOL_OPTION,
+    MAX_VCPUS,
+    PATTERN,
+    PIN_DIR,
+    SORT,
+    SYNTHETIC,
+    VCPUS,
+    check_sort,
+)
 from lpttrace.errors import UsageError
 
 __all__ = ["register"]
+
+_REPLAY_EPILOG = """The screen is that of `lpttrace top`, with the time of the recording: p plays and
+pauses, comma and full stop go one frame back and on, [ ] ten seconds, { } a tenth of it, - and +
+change the speed; ? has all keys.
+
+Without a terminal, or with --batch or --json, frames come as fast as they can be read. --once is
+one frame about all of the recording, with every VM that ended meanwhile. MOMENT is a time since
+the begin (90s, 10m), a time of day in UTC (10:15), or both (2026-11-25T10:15:30Z).
+
+A recording that is cut off or damaged is shown to where that is, and a line says so.
+
+\b
+Examples:
+  lpttrace replay run.lpt
+  lpttrace replay run.lpt --from 10:15 --speed 10
+  lpttrace replay run.lpt --once --classes
+  lpttrace replay run.lpt --json --interval 1m | jq .losses"""
 
 _RECORD_EPILOG = """FILE has the raw counters of every interval, who the VMs are, what the host is,
 and which probes are attached; a day of 512 busy vCPUs at 1 s is 2 GB. It can be read while it is
@@ -39,6 +68,7 @@ Examples:
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(epilog=_RECORD_EPILOG, context_settings={"allow_interspersed_args": False})(record)
+    app.command(epilog=_REPLAY_EPILOG)(replay)
 
 
 def record(
@@ -91,6 +121,54 @@ def record(
                 overwrite,
             ),
             command or (),
+        )
+
+    raise typer.Exit(guarded(body))
+
+
+_FILE = typer.Argument(..., metavar="FILE", help="What `record` has written.")
+_FROM = typer.Option("", "--from", metavar="MOMENT", help="Begin there.")
+_TO = typer.Option("", "--to", metavar="MOMENT", help="End there.")
+
+
+def replay(
+    file: str = _FILE,
+    once: bool = typer.Option(False, "--once", help="One frame, about all of it."),
+    batch: bool = typer.Option(
+        False, "--batch", help="Frames on stdout; the default where it is no terminal."
+    ),
+    as_json: bool = typer.Option(
+        False, "--json", help="Frames as JSON, one document a line; implies --batch."
+    ),
+    begin: str = _FROM,
+    end: str = _TO,
+    interval: str = typer.Option(
+        "", "--interval", metavar="TIME", help="At least that between frames of --batch, --json."
+    ),
+    speed: float = typer.Option(
+        1.0, "--speed", metavar="X", min=0.01, max=10_000, help="Times as fast as recorded."
+    ),
+    count: int = COUNT,
+    sort: str = SORT,
+    pattern: str = PATTERN,
+    vcpus: bool = VCPUS,
+    classes: bool = CLASSES,
+    events: bool = EVENTS,
+) -> None:
+    """Show a recording as `lpttrace top` shows a host."""
+
+    def body() -> int:
+        from lpttrace import cli_replay
+        from lpttrace.cli_quantity import ns_of
+        from lpttrace.cli_run import TopOptions
+
+        check_sort(sort)
+        return cli_replay.replay(
+            file,
+            cli_replay.Window(begin, end),
+            TopOptions(once, batch, as_json, 1.0, count, sort, pattern, vcpus, classes, events),
+            ns_of(interval, "--interval") if interval else 0,
+            speed,
         )
 
     raise typer.Exit(guarded(body))

@@ -44,6 +44,7 @@ Examples:
   lpttrace serve
   lpttrace serve --listen '[::]:9753'
   lpttrace serve --per-vm --not-vm 'test-*'
+  lpttrace serve --replay run.lpt
   lpttrace serve --listen '[::]:9753' --web-config-file /etc/lpttrace/web-config.yml
   curl -s http://127.0.0.1:9753/metrics
   curl -s http://127.0.0.1:9753/-/healthy"""
@@ -118,6 +119,9 @@ def serve(
     max_vcpus: int = MAX_VCPUS,
     lpt_symbol: str = LPT_SYMBOL_OPTION,
     synthetic: str = SYNTHETIC,
+    replay: str = typer.Option(
+        "", "--replay", metavar="FILE", help="Serve what `record` has recorded, as if it were now."
+    ),
     pin_dir: str = PIN_DIR,
     keep: bool = typer.Option(
         True, "--keep/--no-keep", help="Go on counting in the kernel between two runs."
@@ -131,7 +135,9 @@ def serve(
         from lpttrace.cli_source import SourceOptions
         from lpttrace.exporter_view import View
 
-        traced = SourceOptions(max_vcpus, lpt_symbol, synthetic, pin_dir, bpf_stats=bpf_stats)
+        traced = SourceOptions(
+            max_vcpus, lpt_symbol, synthetic, pin_dir, bpf_stats=bpf_stats, replay=replay
+        )
         view = View(per_vcpu, tuple(patterns), tuple(not_patterns), created)
         how = (view, keep, web_config_file, config, _given(context))
         return become_agent(ServeOptions(listen, traced, *how))

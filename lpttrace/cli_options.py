@@ -5,9 +5,22 @@ from __future__ import annotations
 
 import typer
 
+from lpttrace.errors import UsageError
 from lpttrace.plan import LPT_SYMBOL
 
-__all__ = ["LPT_SYMBOL_OPTION", "MAX_VCPUS", "PIN_DIR", "SYNTHETIC"]
+__all__ = [
+    "CLASSES",
+    "COUNT",
+    "EVENTS",
+    "LPT_SYMBOL_OPTION",
+    "MAX_VCPUS",
+    "PATTERN",
+    "PIN_DIR",
+    "SORT",
+    "SYNTHETIC",
+    "VCPUS",
+    "check_sort",
+]
 
 MAX_VCPUS = typer.Option(
     512,
@@ -35,3 +48,32 @@ SYNTHETIC = typer.Option(
     metavar="VMSxVCPUS",
     help="Make up numbers for so many VMs and vCPUs each, instead of tracing this host.",
 )
+COUNT = typer.Option(
+    0, "--count", metavar="N", min=0, help="End after N frames, 0: never; implies --batch."
+)
+SORT = typer.Option(
+    "vm",
+    "--sort",
+    metavar="KEY",
+    help="vm, lpt, vcpus, hypercalls, hypercall-mean, hypercall-p99, timer-traps, "
+    "timer-trap-mean, timer-trap-p99, interrupts or traps-per-interrupt.",
+)
+PATTERN = typer.Option(
+    "",
+    "--vm",
+    metavar="PATTERN",
+    help="VMs with this in label or name; with * or ?, all of it must match.",
+)
+VCPUS = typer.Option(False, "--vcpus", help="Add a table of vCPUs.")
+CLASSES = typer.Option(False, "--classes", help="Add a table of functions and registers.")
+EVENTS = typer.Option(
+    False, "--events", help="Add a table of LPT updates and calls about VM attributes."
+)
+
+
+def check_sort(sort: str) -> None:
+    """UsageError if nothing can be sorted by that."""
+    from lpttrace.model_order import SORT_KEYS
+
+    if sort not in SORT_KEYS:
+        raise UsageError(f"cannot sort by {sort!r}; say one of {', '.join(SORT_KEYS)}")

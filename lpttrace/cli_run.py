@@ -19,7 +19,7 @@ from lpttrace.model import Model
 from lpttrace.model_order import arrange
 from lpttrace.model_sampler import Sampler
 
-__all__ = ["TopOptions", "top"]
+__all__ = ["Printer", "TopOptions", "on_a_terminal", "top"]
 
 # While COMMAND runs: how often to look which processes are VMs, before they are gone.
 _LOOK_SECONDS = 0.25
@@ -44,7 +44,7 @@ class TopOptions:
 def top(source: SourceOptions, options: TopOptions, argv: Sequence[str]) -> int:
     """Full screen on a terminal, else frames on stdout."""
     feed = feed_of(source)
-    screen = _on_a_terminal() and not (
+    screen = on_a_terminal() and not (
         options.once or options.batch or options.as_json or options.count
     )
     if not argv:
@@ -53,7 +53,8 @@ def top(source: SourceOptions, options: TopOptions, argv: Sequence[str]) -> int:
         return (_screen if screen else _frames)(feed, options, command)
 
 
-def _on_a_terminal() -> bool:
+def on_a_terminal() -> bool:
+    """Whether there is a screen to draw on."""
     terminals = sys.stdin.isatty() and sys.stdout.isatty()
     return terminals and os.environ.get("TERM", "dumb") not in ("", "dumb")
 
@@ -74,10 +75,10 @@ def _frames(feed: Feed, options: TopOptions, command: Optional[Command]) -> int:
         sampler.next()
         if command is not None:
             command.start()
-        return _loop(sampler, _Printer(feed.kind, options), options, command)
+        return _loop(sampler, Printer(feed.kind, options), options, command)
 
 
-def _loop(sampler: Sampler, show: _Printer, options: TopOptions, command: Optional[Command]) -> int:
+def _loop(sampler: Sampler, show: Printer, options: TopOptions, command: Optional[Command]) -> int:
     frames = 1 if options.once else options.count
     shown, due = 0, time.monotonic()
     while True:
@@ -109,17 +110,18 @@ def _wait_until(due: float, sampler: Sampler, command: Optional[Command]) -> boo
         sampler.peek()
 
 
-class _Printer:
-    """Writes frames to stdout, each as a whole."""
+class Printer:
+    """Writes frames to stdout, each as a whole; kind is that of a feed."""
 
     def __init__(self, kind: str, options: TopOptions) -> None:
         self._kind = kind
         self._options = options
         self._first = True
 
-    def __call__(self, model: Model) -> None:
+    def __call__(self, model: Model, moment: Optional[datetime] = None) -> None:
+        """A frame of that moment, or of now."""
         vms = arrange(model.vms, self._options.sort, self._options.pattern)
-        now = datetime.now(timezone.utc)
+        now = moment or datetime.now(timezone.utc)
         synthetic = self._kind == "synthetic"
         if self._options.as_json:
             from lpttrace import frame_json
@@ -128,7 +130,7 @@ class _Printer:
         else:
             from lpttrace import frame_text
 
-            title = "synthetic" if synthetic else ""
+            title = "" if self._kind == "live" else self._kind
             level = (self._options.vcpus, self._options.classes)
             layout = frame_text.TextOptions(*level, _columns(), title, self._options.events)
             gap = "" if self._first else "\n"

@@ -28,7 +28,7 @@ _LOOK_SECONDS = 1.0
 def serve(options: ServeOptions) -> int:
     """Serve metrics until SIGINT or SIGTERM, which end it well."""
     source = options.source
-    if source.synthetic or not options.keep:
+    if source.synthetic or source.replay or not options.keep:
         return _serve(options, feed_of(replace(source, own=True)), None)
     from lpttrace.guests import Guests
     from lpttrace.keep import Keeper
@@ -44,7 +44,9 @@ def _serve(options: ServeOptions, feed: Feed, keeper: Optional[Keeper]) -> int:
 
     settings = _settings(options.web_config_file)
     read = telling(feed.source.read, warn)
-    collector = SnapshotCollector(read, feed.identify, feed.kind, view=options.view)
+    collector = SnapshotCollector(
+        read, feed.identify, feed.kind, view=options.view, release=feed.release
+    )
     server = MetricsServer(options.listen, collector, settings)
     try:
         with feed.source:

@@ -23,7 +23,7 @@ class SourceOptions:
     """Where the numbers come from; synthetic is VMSxVCPUS or empty.
 
     pin_dir is where programs are kept, or are to be found; own attaches all the same. With
-    bpf_stats the kernel times BPF programs meanwhile.
+    bpf_stats the kernel times BPF programs meanwhile. replay is a recording's file or empty.
     """
 
     max_vcpus: int
@@ -32,6 +32,7 @@ class SourceOptions:
     pin_dir: str = ""
     own: bool = False
     bpf_stats: bool = False
+    replay: str = ""
 
 
 class WarningSource(Source, Protocol):
@@ -43,26 +44,43 @@ class WarningSource(Source, Protocol):
 
 @dataclass(frozen=True)
 class Feed:
-    """A source, who its VMs are, and what kind it is: live or synthetic."""
+    """A source, who its VMs are, and what kind it is: live, synthetic or replay.
+
+    release is the kernel's that was counted on, None if that is the running one.
+    """
 
     source: WarningSource
     identify: Callable[[Snapshot], Mapping[VmKey, Guest]]
     kind: str
+    release: Optional[str] = None
 
 
 def feed_of(options: SourceOptions) -> Feed:
     """Of the source that the options ask for."""
+    made_up = "--synthetic" if options.synthetic else "--replay" if options.replay else ""
+    if made_up and options.bpf_stats:
+        raise UsageError(f"cannot time BPF programs: {made_up} runs none; drop --bpf-stats")
     if options.synthetic:
-        if options.bpf_stats:
-            raise UsageError("cannot time BPF programs: --synthetic runs none; drop --bpf-stats")
+        if options.replay:
+            raise UsageError("cannot both make up numbers and replay them; say one of the two")
         from lpttrace.synthetic import SyntheticSource, identify, parse_size
 
         return Feed(SyntheticSource(*parse_size(options.synthetic)), identify, "synthetic")
+    if options.replay:
+        return _replay(options)
     from lpttrace.guests import Guests
     from lpttrace.live import LiveSource
 
     beside = None if options.own else _beside(options)
     return Feed(beside or LiveSource(live_options(options)), Guests().identify, "live")
+
+
+def _replay(options: SourceOptions) -> Feed:
+    from lpttrace.recording_reader import Recording
+    from lpttrace.recording_replay import ReplaySource
+
+    source = ReplaySource(Recording(options.replay))
+    return Feed(source, source.identify, "replay", source.recording.host.kernel)
 
 
 def live_options(options: SourceOptions) -> LiveOptions:

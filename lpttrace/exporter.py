@@ -54,13 +54,16 @@ class SnapshotCollector(Collector):
         source: str = "live",
         unix_time: Callable[[], float] = time.time,
         view: View = EVERYTHING,
+        release: Optional[str] = None,
     ) -> None:
-        """source says in lpttrace_build_info where the numbers come from."""
+        """source says in lpttrace_build_info where the numbers come from; release is that of the
+        kernel, if it is not the running one's."""
         self._read = read
         self._identify = identify
         self._source = source
         self._unix_time = unix_time
         self._view = view
+        self._release = _RELEASE if release is None else release
         self._lock = threading.Lock()
         self._scrapes = self._scrape_ns = 0
         self._seen = (0, 0)
@@ -99,7 +102,7 @@ class SnapshotCollector(Collector):
         boot = self._unix_time() - snapshot.end_ns / _NS
         if self._boot is None:
             self._boot = boot
-        versions = (__version__, self._source, _PYTHON, _RELEASE)
+        versions = (__version__, self._source, _PYTHON, self._release)
         run = Run(*versions, boot, left_out, self._scrapes, self._scrape_ns)
         attached = {probe.name for probe in snapshot.probes if probe.attached}
         metrics = [metric for metric in catalog.METRICS if attached.issuperset(metric.probes)]

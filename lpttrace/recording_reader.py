@@ -89,15 +89,24 @@ class Recording:
             if self.problem is not None and self._end <= block.offset:
                 return
 
-    def thin(self, every_ns: int) -> Iterator[Frame]:
-        """The first frame, the next after at least so long, and so on, and the last one; without
-        reading what is between."""
-        due, last = 0, None
-        for number, block in enumerate(self.blocks):
-            final = number + 1 == len(self.blocks)
+    def thin(
+        self, every_ns: int, begin_ns: int = 0, end_ns: Optional[int] = None
+    ) -> Iterator[Frame]:
+        """Of the frames from begin_ns to end_ns (Unix time) the first one, the next after at least
+        so long, and so on, and the last one. What is between is mostly not even read."""
+        blocks = [
+            block
+            for block in self.blocks
+            if block.head.last_ns >= begin_ns and (end_ns is None or block.head.first_ns <= end_ns)
+        ]
+        due, last = begin_ns, None
+        for number, block in enumerate(blocks, 1):
+            final = number == len(blocks)
             if block.head.last_ns < due and not final:
                 continue
             for frame in self._frames_of(block):
+                if frame.unix_ns < begin_ns or (end_ns is not None and frame.unix_ns > end_ns):
+                    continue
                 last = frame
                 if frame.unix_ns >= due:
                     due, last = frame.unix_ns + every_ns, None

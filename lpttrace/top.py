@@ -9,9 +9,9 @@ import signal
 import socket
 import sys
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Callable, Optional, Union
+from typing import Callable, Optional, Protocol, Union
 
 from rich.text import Text
 from textual import events, on
@@ -32,7 +32,7 @@ from lpttrace.top_rows import detail, rows
 from lpttrace.top_screens import HELP, Page, sight
 from lpttrace.top_table import Line, TableHead, VmTable, sorts
 
-__all__ = ["TopApp", "View", "run"]
+__all__ = ["Runner", "TopApp", "View", "run", "show"]
 
 _DETAIL_LEAST, _DETAIL_MOST = 3, 12
 _MOST_ALARMS = 2
@@ -41,12 +41,13 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True)
 class View:
-    """What to show at first; kind is "live" or "synthetic"."""
+    """What to show at first; kind is "live", "synthetic" or "replay", host where that is."""
 
     interval: float = 1.0
     sort: str = "vm"
     pattern: str = ""
     kind: str = "live"
+    host: str = field(default_factory=socket.gethostname)
 
 
 class _Attached(Message):
@@ -56,10 +57,12 @@ class _Attached(Message):
 
 
 class _Frame(Message):
-    def __init__(self, model: Model, command_status: Optional[int]) -> None:
+    def __init__(
+        self, model: Model, command_status: Optional[int], moment: Optional[datetime]
+    ) -> None:
         super().__init__()
         self.model = model
-        self.moment = datetime.now(timezone.utc)
+        self.moment = moment or datetime.now(timezone.utc)
         self.command_status = command_status
 
 
@@ -74,6 +77,9 @@ class TopApp(App[Union[int, BaseException]]):
 
     TITLE = "lpttrace"
     ENABLE_COMMAND_PALETTE = False
+    # What is going on until there is a frame.
+    BEFORE = "attaching…"
+    HELP_TEXT = HELP
     CSS = """
     #head { height: 1; background: $primary; color: $text; padding: 0 1; }
     #notes { height: auto; max-height: 4; color: $warning; padding: 0 1; }
@@ -109,7 +115,6 @@ class TopApp(App[Union[int, BaseException]]):
         self._model: Optional[Model] = None
         self._latest: Optional[Model] = None
         self._command_status: Optional[int] = None
-        self._host = socket.gethostname()
         self._paused = False
         self._noted: Optional[str] = None
         self._moment = datetime.now(timezone.utc)
@@ -141,9 +146,11 @@ class TopApp(App[Union[int, BaseException]]):
         """Counting has begun."""
         self.post_message(_Attached(warnings))
 
-    def frame(self, model: Model, command_status: Optional[int]) -> None:
-        """A new frame."""
-        self.post_message(_Frame(model, command_status))
+    def frame(
+        self, model: Model, command_status: Optional[int], moment: Optional[datetime] = None
+    ) -> None:
+        """A new frame, of that moment if it is not of now."""
+        self.post_message(_Frame(model, command_status, moment))
 
     def failed(self, error: BaseException) -> None:
         """There will be no more frames."""
@@ -172,7 +179,7 @@ class TopApp(App[Union[int, BaseException]]):
         self.query_one("#head", Line).show((self._head(),))
         model = self._model
         if model is None:
-            self._note("attaching…")
+            self._note(self.BEFORE)
             return
         self._note("\n".join(self._notes(model)))
         shown = arrange(model.vms, self._sort, self._pattern, self._reverse)
@@ -198,16 +205,20 @@ class TopApp(App[Union[int, BaseException]]):
         self.query_one("#detail", Line).show(lines)
 
     def _head(self) -> str:
-        parts = [f"lpttrace {self._host}"]
+        parts = [f"lpttrace {printable(self.view.host)}"]
         if self.view.kind != "live":
             parts.append(self.view.kind.upper())
-        parts.append("PAUSED" if self._paused else f"every {self.view.interval:g} s")
+        parts.append(self.pace())
         if self._model is not None:
             vms = self._model.vms
             vcpus = sum(len(vm.pairs) for vm in vms)
             parts += [f"{len(vms)} VMs {vcpus} vCPUs", probes_line(self._model)]
             parts.append(losses_line(self._model))
         return "  ".join(parts)
+
+    def pace(self) -> str:
+        """How often there is a frame."""
+        return "PAUSED" if self._paused else f"every {self.view.interval:g} s"
 
     def _notes(self, model: Model) -> list[str]:
         # The most important first: there is room for a few only.
@@ -288,7 +299,7 @@ class TopApp(App[Union[int, BaseException]]):
 
     def action_help(self) -> None:
         """The keys."""
-        self.push_screen(Page(HELP))
+        self.push_screen(Page(self.HELP_TEXT))
 
     def action_sight(self) -> None:
         """Probes, losses and warnings."""
@@ -320,6 +331,21 @@ def _alarm_notes(found: list[str]) -> list[str]:
     return notes + ([f"{ALARM}: {more} more; sort by LPT to see whose"] if more else [])
 
 
+class Runner(Protocol):
+    """A thread that tells an app of frames."""
+
+    @property
+    def ident(self) -> Optional[int]: ...
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def join(self, timeout: Optional[float] = None) -> None: ...
+
+    def is_alive(self) -> bool: ...
+
+
 def run(
     source: WarningSource,
     identify: Callable[[Snapshot], Mapping[VmKey, Guest]],
@@ -330,18 +356,23 @@ def run(
 
     Everything is detached on return. Raises what the source or the command raised.
     """
-    return asyncio.run(_show(source, identify, view, command))
+
+    def make() -> tuple[TopApp, Feed]:
+        app = TopApp(view)
+        return app, Feed(source, identify, view.interval, command, app)
+
+    status = show(make)
+    return status or (command.status if command else 0) or 0
 
 
-async def _show(
-    source: WarningSource,
-    identify: Callable[[Snapshot], Mapping[VmKey, Guest]],
-    view: View,
-    command: Optional[Command],
-) -> int:
+def show(make: Callable[[], tuple[TopApp, Runner]]) -> int:
+    """Show an app that a thread feeds until the user quits; raises what the thread raised."""
+    return asyncio.run(_show(make))
+
+
+async def _show(make: Callable[[], tuple[TopApp, Runner]]) -> int:
     # In here already: on Python 3.9 an App belongs to the loop that runs when it is made.
-    app = TopApp(view)
-    feed = Feed(source, identify, view.interval, command, app)
+    app, feed = make()
     # A signal must give the terminal back, so none may end us from the moment it is taken.
     loop = asyncio.get_running_loop()
     for number in _ENDING:
@@ -356,10 +387,10 @@ async def _show(
     if isinstance(result, BaseException):
         raise result
     # Textual shows what went wrong in the screen itself, and only tells by its return code.
-    return result or app.return_code or (command.status if command else 0) or 0
+    return result or app.return_code or 0
 
 
-def _end(feed: Feed) -> None:
+def _end(feed: Runner) -> None:
     feed.stop()
     if feed.ident is None:
         return
