@@ -26,7 +26,7 @@ from lpttrace.errors import UsageError
 
 __all__ = ["register"]
 
-_REPLAY_EPILOG = """The screen is that of `lpttrace top`, with the time of the recording: p plays and
+_REPLAY_EPILOG = """The screen is that of `lpttrace top`, with the recording's time: p plays and
 pauses, comma and full stop go one frame back and on, [ ] ten seconds, { } a tenth of it, - and +
 change the speed; ? has all keys.
 
@@ -42,6 +42,20 @@ Examples:
   lpttrace replay run.lpt --from 10:15 --speed 10
   lpttrace replay run.lpt --once --classes
   lpttrace replay run.lpt --json --interval 1m | jq .losses"""
+
+_EXPORT_EPILOG = """Metrics are those of `lpttrace metrics`, as a scrape at the time of each frame
+would have had them, one value a row; --interval makes fewer. csv has a column for every label, json an object a
+line, parquet (pip install 'lpttrace[analysis]') columns with types.
+
+openmetrics has times, so that it can be filled into a Prometheus. It gets the labels instance (the
+host's name) and job (lpttrace), as a scrape would have given them; --label changes and adds some.
+
+\b
+Examples:
+  lpttrace export run.lpt --to csv -o run.csv
+  lpttrace export run.lpt --to parquet -o run.parquet --interval 10s
+  lpttrace export run.lpt --to openmetrics --interval 15s -o run.om
+  promtool tsdb create-blocks-from openmetrics run.om /var/lib/prometheus/data"""
 
 _RECORD_EPILOG = """FILE has the raw counters of every interval, who the VMs are, what the host is,
 and which probes are attached; a day of 512 busy vCPUs at 1 s is 2 GB. It can be read while it is
@@ -69,6 +83,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(epilog=_RECORD_EPILOG, context_settings={"allow_interspersed_args": False})(record)
     app.command(epilog=_REPLAY_EPILOG)(replay)
+    app.command(epilog=_EXPORT_EPILOG)(export)
 
 
 def record(
@@ -128,7 +143,7 @@ def record(
 
 _FILE = typer.Argument(..., metavar="FILE", help="What `record` has written.")
 _FROM = typer.Option("", "--from", metavar="MOMENT", help="Begin there.")
-_TO = typer.Option("", "--to", metavar="MOMENT", help="End there.")
+_UNTIL = typer.Option("", "--until", metavar="MOMENT", help="End there.")
 
 
 def replay(
@@ -141,7 +156,7 @@ def replay(
         False, "--json", help="Frames as JSON, one document a line; implies --batch."
     ),
     begin: str = _FROM,
-    end: str = _TO,
+    end: str = _UNTIL,
     interval: str = typer.Option(
         "", "--interval", metavar="TIME", help="At least that between frames of --batch, --json."
     ),
@@ -169,6 +184,53 @@ def replay(
             TopOptions(once, batch, as_json, 1.0, count, sort, pattern, vcpus, classes, events),
             ns_of(interval, "--interval") if interval else 0,
             speed,
+        )
+
+    raise typer.Exit(guarded(body))
+
+
+def export(
+    file: str = _FILE,
+    form: str = typer.Option(
+        ..., "--to", metavar="FORMAT", help="csv, json, parquet or openmetrics."
+    ),
+    output: str = typer.Option("", "--output", "-o", metavar="FILE", help="Where to, not stdout."),
+    begin: str = _FROM,
+    end: str = _UNTIL,
+    interval: str = typer.Option(
+        "", "--interval", metavar="TIME", help="At least that between frames."
+    ),
+    per_vcpu: bool = typer.Option(
+        True, "--per-vcpu/--per-vm", help="Counters of each vCPU, or their sums over a VM."
+    ),
+    patterns: list[str] = typer.Option(
+        [], "--vm", metavar="PATTERN", help="Only VMs that match this, or another --vm."
+    ),
+    not_patterns: list[str] = typer.Option(
+        [], "--not-vm", metavar="PATTERN", help="No VMs that match this; may be repeated."
+    ),
+    labels: list[str] = typer.Option(
+        [], "--label", metavar="NAME=VALUE", help="Add it to all series; may be repeated."
+    ),
+) -> None:
+    """Write a recording for other tools."""
+
+    def body() -> int:
+        from lpttrace import cli_export
+        from lpttrace.cli_quantity import ns_of
+        from lpttrace.cli_replay import Window
+        from lpttrace.exporter_view import View
+
+        return cli_export.export(
+            file,
+            cli_export.ExportOptions(
+                form,
+                output,
+                Window(begin, end),
+                ns_of(interval, "--interval") if interval else 0,
+                View(per_vcpu, tuple(patterns), tuple(not_patterns)),
+                tuple(labels),
+            ),
         )
 
     raise typer.Exit(guarded(body))

@@ -68,7 +68,7 @@ def _screen(recording: Recording, part: Window, options: TopOptions, speed: floa
 
 def _bounds(recording: Recording, part: Window) -> tuple[Optional[int], Optional[int]]:
     begin_ns = recording.blocks[0].head.first_ns if recording.blocks else 0
-    return moment_ns(part.begin, "--from", begin_ns), moment_ns(part.end, "--to", begin_ns)
+    return moment_ns(part.begin, "--from", begin_ns), moment_ns(part.end, "--until", begin_ns)
 
 
 def window(recording: Recording, part: Window, every_ns: int) -> Iterator[Frame]:

@@ -16,7 +16,7 @@ from lpttrace.exporter_columns import COLUMNS, LE, Distribution, in_ns
 from lpttrace.exporter_labels import created_at
 from lpttrace.exporter_rows import Row, Tables
 
-__all__ = ["compress", "encode"]
+__all__ = ["compress", "encode", "head"]
 
 # The fastest by far: the best is a quarter smaller and takes twelve times as long.
 _LEVEL = 1
@@ -48,7 +48,7 @@ def encode(
         lines = write(metric, texts, columns[place]) if columns else []
         if boot is not None and metric.has_created:
             lines = _with_created(metric, lines, texts, getattr(tables, table), boot)
-        yield _head(metric, openmetrics).encode()
+        yield head(metric, openmetrics).encode()
         for begin in range(0, len(lines), _ROWS):
             yield "".join(lines[begin : begin + _ROWS]).encode()
 
@@ -59,7 +59,8 @@ def _take_apart(rows: list[Row]) -> tuple[list[str], list[tuple[Any, ...]]]:
     return texts, list(zip(*[values for _, _, values in rows]))
 
 
-def _head(metric: catalog.Metric, openmetrics: bool) -> str:
+def head(metric: catalog.Metric, openmetrics: bool) -> str:
+    """What comes before the samples of a metric."""
     name, kind, text = metric.name, metric.kind, _escape(metric.help)
     if openmetrics:
         name, text = metric.family, text.replace('"', r"\"")

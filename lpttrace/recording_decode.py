@@ -250,6 +250,8 @@ def _vcpu(old: VcpuCounters, change: Sequence[Any], schema: Schema) -> VcpuCount
     traps, classes = dict(old.traps), schema.classes
     for told in changed:
         cls = classes[told[0]]
+        if cls.kind == "none":
+            raise ValueError("not a trap")
         traps[cls] = _trap(traps.get(cls, NO_TRAP), told)
     if more is None:
         return VcpuCounters(

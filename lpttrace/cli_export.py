@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What `lpttrace export` does, once its options are known."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from lpttrace.cli_guard import warn
+from lpttrace.cli_replay import Window, window
+from lpttrace.errors import UsageError
+from lpttrace.export import Tabulator, rows, write_csv, write_json
+from lpttrace.exporter_view import View
+from lpttrace.recording_reader import Recording
+from lpttrace.recording_types import Frame
+
+__all__ = ["FORMATS", "ExportOptions", "export", "labels_of"]
+
+FORMATS = ("csv", "json", "parquet", "openmetrics")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What of a recording to write, and how; output is empty for stdout."""
+
+    form: str
+    output: str = ""
+    part: Window = Window()
+    every_ns: int = 0
+    view: View = View()
+    labels: tuple[str, ...] = ()
+
+
+def labels_of(told: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE as labels."""
+    found = {}
+    for text in told:
+        match = re.fullmatch(r"([a-zA-Z_]\w*)=(.*)", text, re.ASCII | re.DOTALL)
+        if match is None:
+            raise UsageError(f"cannot use --label {text!r}: say NAME=VALUE")
+        found[match[1]] = match[2]
+    return found
+
+
+def export(path: str, options: ExportOptions) -> int:
+    """Write a recording in another format."""
+    if options.form not in FORMATS:
+        raise UsageError(f"cannot export to {options.form!r}; say one of {', '.join(FORMATS)}")
+    labels = labels_of(options.labels)
+    with Recording(path) as recording:
+        frames = window(recording, options.part, options.every_ns)
+        tabulator = Tabulator(recording.host, options.view)
+        if options.form == "parquet":
+            _parquet(frames, tabulator, options.output)
+        else:
+            host = {"instance": recording.host.hostname, "job": "lpttrace", **labels}
+            _text(frames, tabulator, options, host)
+        if recording.problem:
+            warn(recording.problem)
+    return 0
+
+
+def _parquet(frames: Iterable[Frame], tabulator: Tabulator, output: str) -> None:
+    from lpttrace.export_parquet import write_parquet
+
+    if not output:
+        raise UsageError("cannot write parquet to stdout: name a file with -o")
+    write_parquet(rows(frames, tabulator), Path(output))
+
+
+def _text(
+    frames: Iterable[Frame],
+    tabulator: Tabulator,
+    options: ExportOptions,
+    labels: Mapping[str, str],
+) -> None:
+    with _output(options.output) as file:
+        if options.form == "openmetrics":
+            from lpttrace.export_openmetrics import write_openmetrics
+
+            write_openmetrics(frames, tabulator, labels, file)
+        else:
+            write = write_csv if options.form == "csv" else write_json
+            write(rows(frames, tabulator), file)
+
+
+@contextmanager
+def _output(output: str) -> Iterator[TextIO]:
+    if not output:
+        yield sys.stdout
+        return
+    with open(output, "w", encoding="utf-8", newline="") as file:
+        yield file
