@@ -44,8 +44,8 @@ Examples:
   lpttrace replay run.lpt --json --interval 1m | jq .losses"""
 
 _EXPORT_EPILOG = """Metrics are those of `lpttrace metrics`, as a scrape at the time of each frame
-would have had them, one value a row; --interval makes fewer. csv has a column for every label, json an object a
-line, parquet (pip install 'lpttrace[analysis]') columns with types.
+would have had them, one value a row; --interval makes fewer. csv has a column for every label, json
+an object a line, parquet (pip install 'lpttrace[analysis]') columns with types.
 
 openmetrics has times, so that it can be filled into a Prometheus. It gets the labels instance (the
 host's name) and job (lpttrace), as a scrape would have given them; --label changes and adds some.

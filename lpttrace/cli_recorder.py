@@ -121,9 +121,11 @@ class Recorder:
     def finish(self) -> None:
         """Write what is not written yet, and say what there is."""
         self._blocks.flush()
-        where = "memory, gone now" if self._options.ring_ns is not None else self._options.output
         what = f"recorded {self._frames} frames in {self._passed()}"
-        self._say(f"{what}: {_size(self._sink.written)} in {where}")
+        size = _size(self._sink.written)
+        ring = self._options.ring_ns is not None
+        where = f"{size} were kept in memory" if ring else f"{size} in {self._options.output}"
+        self._say(f"{what}: {where}")
 
     def _say(self, text: str) -> None:
         begin = f"{_AGAIN}{_CLEAR}" if sys.stderr.isatty() else ""
