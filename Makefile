@@ -18,7 +18,7 @@ PY_SOURCES := lpttrace tests deploy/lab/lab deploy/lab/labkit deploy/lab/bench \
 C_SOURCES   = $(shell git ls-files '*.c' '*.h')
 SH_SOURCES  = $(shell git ls-files '*.sh') .ci/run
 
-.PHONY: demo test bench check setup lint types unit golden wheel clean
+.PHONY: demo test bench check setup lint types unit fuzz golden wheel clean
 
 demo:
 	$(LAB) setup
@@ -53,6 +53,10 @@ types: $(VENV)/.done
 unit: $(VENV)/.done $(PROMTOOL) $(GRAFANA)/.done
 	$(MAKE) -C deploy/lab/workload OUT=$(CURDIR)/build/workload
 	$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/contract
+
+# Some minutes, and a seed of its own every day.
+fuzz: $(VENV)/.done
+	$(BIN)/python -m tests.unit.fuzz_recording 100000 $$(date +%Y%m%d)
 
 # Rewrites the expected outputs; read the difference before committing it.
 golden: $(VENV)/.done
