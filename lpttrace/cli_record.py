@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from types import FrameType
-from typing import Optional
+from typing import Any, Optional
 
 from lpttrace.cli_command import Command
 from lpttrace.cli_guard import Interrupted, warn
@@ -24,6 +24,7 @@ __all__ = ["RecordOptions", "record"]
 _NS = 10**9
 # While COMMAND runs: how often to look which processes are VMs, and whether it has ended.
 _LOOK_NS = 250_000_000
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def record(source: SourceOptions, options: RecordOptions, argv: Sequence[str]) -> int:
@@ -32,12 +33,14 @@ def record(source: SourceOptions, options: RecordOptions, argv: Sequence[str]) -
     feed = feed_of(source)
     with ExitStack() as stack:
         command = stack.enter_context(Command(argv)) if argv else None
-        # Before anything is said of it.
-        wakeup = stack.enter_context(_Wakeup(wanted=options.ring_ns is not None))
         stack.enter_context(feed.source)
         for text in feed.source.warnings:
             warn(text)
-        return _run(stack.enter_context(Recorder(feed, options)), wakeup, options, command)
+        signals = stack.enter_context(_Signals())
+        status = _run(stack.enter_context(Recorder(feed, options)), signals, options, command)
+    if signals.ended == signal.SIGHUP:
+        raise Interrupted(signals.ended)
+    return status
 
 
 def _check_output(options: RecordOptions) -> None:
@@ -53,37 +56,23 @@ def _check_output(options: RecordOptions) -> None:
 
 
 def _run(
-    recorder: Recorder, wakeup: _Wakeup, options: RecordOptions, command: Optional[Command]
+    recorder: Recorder, signals: _Signals, options: RecordOptions, command: Optional[Command]
 ) -> int:
     try:
         if command is not None:
             command.start()
-        ended = _loop(recorder, wakeup, options, command)
-    except Interrupted as interruption:
-        recorder.take()
-        recorder.finish()
-        if interruption.signum == signal.SIGHUP:
-            raise
-        return 0
+        for due in _times(options):
+            ended = _wait_until(due, recorder, signals, command)
+            recorder.take()
+            if ended:
+                break
     except LpttraceError:
         # What has been taken is kept, if there is room for it.
         with suppress(LpttraceError):
             recorder.finish()
         raise
     recorder.finish()
-    return (command.status or 0) if command and ended else 0
-
-
-def _loop(
-    recorder: Recorder, wakeup: _Wakeup, options: RecordOptions, command: Optional[Command]
-) -> bool:
-    # Whether the command has ended.
-    for due in _times(options):
-        ended = _wait_until(due, recorder, wakeup, command)
-        recorder.take()
-        if ended:
-            return True
-    return False
+    return (command.status or 0) if command and signals.ended is None else 0
 
 
 def _times(options: RecordOptions) -> Iterator[int]:
@@ -97,54 +86,69 @@ def _times(options: RecordOptions) -> Iterator[int]:
         yield due
 
 
-def _wait_until(due: int, recorder: Recorder, wakeup: _Wakeup, command: Optional[Command]) -> bool:
-    # True when the command ended before that.
-    looked = time.monotonic_ns()
+def _wait_until(
+    due: int, recorder: Recorder, signals: _Signals, command: Optional[Command]
+) -> bool:
+    # True when the end came before that.
+    look = time.monotonic_ns() + _LOOK_NS
     while True:
-        left = due - time.monotonic_ns()
-        if command is not None:
-            if command.wait(0):
-                return True
-            if time.monotonic_ns() - looked >= _LOOK_NS:
-                recorder.look()
-                looked = time.monotonic_ns()
-            left = min(left, due - time.monotonic_ns(), _LOOK_NS // 10)
-        if left <= 0:
-            return False
-        if wakeup.wait(left):
+        if signals.ended is not None or (command is not None and command.wait(0)):
+            return True
+        if signals.has_asked():
             recorder.dump()
+        now = time.monotonic_ns()
+        if now >= due:
+            return False
+        if command is None:
+            signals.wait(due - now)
+            continue
+        if now >= look:
+            recorder.look()
+            look = time.monotonic_ns() + _LOOK_NS
+        signals.wait(min(due - now, _LOOK_NS // 10))
 
 
-class _Wakeup:
-    """SIGUSR1, which may come at any time, and is told when there is time for it."""
+class _Signals:
+    """Those that end the recording, and SIGUSR1: they are told when there is time for them, so
+    that what is written is never half a frame."""
 
-    def __init__(self, wanted: bool) -> None:
-        self._wanted = wanted
+    def __init__(self) -> None:
+        self.ended: Optional[int] = None
         self._asked = False
+        self._before: dict[signal.Signals, Any] = {}
 
-    def __enter__(self) -> _Wakeup:
-        if self._wanted:
-            self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-            self._before = signal.signal(signal.SIGUSR1, self._ask)
-            self._fd = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+    def __enter__(self) -> _Signals:
+        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._fd = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._ask)
+        for number in _ENDING:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._end)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._wanted:
-            signal.set_wakeup_fd(self._fd)
-            signal.signal(signal.SIGUSR1, self._before)
-            os.close(self._read)
-            os.close(self._write)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._fd)
+        os.close(self._read)
+        os.close(self._write)
 
     def _ask(self, signum: int, frame: Optional[FrameType]) -> None:
         self._asked = True
 
-    def wait(self, ns: int) -> bool:
-        """For at most so long; whether SIGUSR1 has come."""
-        if not self._wanted:
-            time.sleep(ns / _NS)
-            return False
-        if not self._asked and select.select([self._read], [], [], ns / _NS)[0]:
-            os.read(self._read, 4096)
+    def _end(self, signum: int, frame: Optional[FrameType]) -> None:
+        # A second one ends the process at once.
+        self.ended = signum
+        for number in _ENDING:
+            if number in self._before:
+                signal.signal(number, signal.SIG_DFL)
+
+    def has_asked(self) -> bool:
+        """Whether SIGUSR1 has come since this was asked last."""
         asked, self._asked = self._asked, False
         return asked
+
+    def wait(self, ns: int) -> None:
+        """For at most so long; any signal ends it."""
+        if select.select([self._read], [], [], ns / _NS)[0]:
+            os.read(self._read, 4096)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -57,12 +58,12 @@ class Recorder:
         self._feed, self._options = feed, options
         self._read = telling(feed.source.read, warn)
         self._frames = 0
-        self._begin = time.monotonic()
         self._told = 0.0
         first = self._look()
         self._host = describe_host(feed.kind, first.snapshot.counter_hz)
         self._blocks = Blocks(self._write)
         self._sink = _sink(options, self._host, self._blocks.flush)
+        self._begin = time.monotonic()
         self._add(first)
 
     def __enter__(self) -> Recorder:
@@ -97,7 +98,8 @@ class Recorder:
         self._frames += 1
         if sys.stderr.isatty() and time.monotonic() - self._told >= 1.0:
             self._told = time.monotonic()
-            print(f"{_AGAIN}{self._status(frame.snapshot)}{_CLEAR}", end="", file=sys.stderr)
+            text = self._status(frame.snapshot)[: shutil.get_terminal_size().columns - 1]
+            print(f"{_AGAIN}{text}{_CLEAR}", end="", file=sys.stderr)
             sys.stderr.flush()
 
     def _status(self, snapshot: Snapshot) -> str:
@@ -113,8 +115,9 @@ class Recorder:
         return f"{hours}:{minutes:02}:{seconds:02}"
 
     def dump(self) -> None:
-        """Write what a flight recorder has kept."""
-        assert isinstance(self._sink, Ring)
+        """Write what a flight recorder has kept; nothing where all is written anyway."""
+        if not isinstance(self._sink, Ring):
+            return
         path = self._sink.dump(time.time_ns())
         self._say(f"wrote {_size(path.stat().st_size)} to {path}")
 
