@@ -60,7 +60,8 @@ def on_a_terminal() -> bool:
 
 
 def _screen(feed: Feed, options: TopOptions, command: Optional[Command]) -> int:
-    from lpttrace.top import View, run
+    from lpttrace.top import View
+    from lpttrace.top_run import run
 
     view = View(options.interval, options.sort, options.pattern, feed.kind)
     return run(feed.source, feed.identify, view, command)

@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-import signal
 import socket
-import sys
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Callable, Optional, Protocol, Union
+from typing import Callable, Optional, Union
 
 from rich.text import Text
 from textual import events, on
@@ -20,23 +17,20 @@ from textual.binding import Binding
 from textual.message import Message
 from textual.widgets import Footer, Input, Static
 
-from lpttrace.model import Guest, Model, alarms, not_visible, shortages
+from lpttrace.model import Model, alarms, not_visible, shortages
 from lpttrace.model_order import arrange
 from lpttrace.printable import printable
 from lpttrace.render import losses_line, probes_line
 from lpttrace.render_event import event_table
 from lpttrace.render_lpt import ALARM
-from lpttrace.snapshot import Snapshot, VmKey
-from lpttrace.top_feed import Command, Feed, WarningSource
 from lpttrace.top_rows import detail, rows
 from lpttrace.top_screens import HELP, Page, sight
 from lpttrace.top_table import Line, TableHead, VmTable, sorts
 
-__all__ = ["Runner", "TopApp", "View", "run", "show"]
+__all__ = ["TopApp", "View"]
 
 _DETAIL_LEAST, _DETAIL_MOST = 3, 12
 _MOST_ALARMS = 2
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -329,72 +323,3 @@ def _alarm_notes(found: list[str]) -> list[str]:
     notes = [f"{ALARM}: {alarm}" for alarm in found[:_MOST_ALARMS]]
     more = len(found) - len(notes)
     return notes + ([f"{ALARM}: {more} more; sort by LPT to see whose"] if more else [])
-
-
-class Runner(Protocol):
-    """A thread that tells an app of frames."""
-
-    @property
-    def ident(self) -> Optional[int]: ...
-
-    def start(self) -> None: ...
-
-    def stop(self) -> None: ...
-
-    def join(self, timeout: Optional[float] = None) -> None: ...
-
-    def is_alive(self) -> bool: ...
-
-
-def run(
-    source: WarningSource,
-    identify: Callable[[Snapshot], Mapping[VmKey, Guest]],
-    view: View,
-    command: Optional[Command],
-) -> int:
-    """Show the screen until the user quits; the exit status is the command's if it has ended.
-
-    Everything is detached on return. Raises what the source or the command raised.
-    """
-
-    def make() -> tuple[TopApp, Feed]:
-        app = TopApp(view)
-        return app, Feed(source, identify, view.interval, command, app)
-
-    status = show(make)
-    return status or (command.status if command else 0) or 0
-
-
-def show(make: Callable[[], tuple[TopApp, Runner]]) -> int:
-    """Show an app that a thread feeds until the user quits; raises what the thread raised."""
-    return asyncio.run(_show(make))
-
-
-async def _show(make: Callable[[], tuple[TopApp, Runner]]) -> int:
-    # In here already: on Python 3.9 an App belongs to the loop that runs when it is made.
-    app, feed = make()
-    # A signal must give the terminal back, so none may end us from the moment it is taken.
-    loop = asyncio.get_running_loop()
-    for number in _ENDING:
-        loop.add_signal_handler(number, app.exit, 128 + number)
-    app.call_later(feed.start)
-    try:
-        result = await app.run_async()
-    finally:
-        _end(feed)
-    for warning in app.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    if isinstance(result, BaseException):
-        raise result
-    # Textual shows what went wrong in the screen itself, and only tells by its return code.
-    return result or app.return_code or 0
-
-
-def _end(feed: Runner) -> None:
-    feed.stop()
-    if feed.ident is None:
-        return
-    feed.join(1.0)
-    if feed.is_alive():
-        print("detaching…", file=sys.stderr, flush=True)
-        feed.join()

@@ -12,7 +12,8 @@ from textual.binding import Binding
 from lpttrace.model import Tally, compare, tally
 from lpttrace.recording_replay import Player, ReplaySource
 from lpttrace.recording_types import Frame
-from lpttrace.top import TopApp, View, show
+from lpttrace.top import TopApp, View
+from lpttrace.top_run import show
 from lpttrace.top_screens import HELP
 
 __all__ = ["ReplayApp", "ReplayFeed", "run"]
