@@ -36,7 +36,7 @@ class Clock:
 def synthetic(vms: int, vcpus: int, frames: int, every_ns: int = SECOND) -> list[Frame]:
     """One every so many ns."""
     clock, made = Clock(), list[Frame]()
-    source = SyntheticSource(vms, vcpus, clock)
+    source = SyntheticSource(vms, vcpus, clock=clock)
     for number in range(frames):
         clock.ns += every_ns
         snapshot = source.read()
