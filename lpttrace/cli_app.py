@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Optional
 
 import typer
+from typer import completion
 
 from lpttrace import __version__, cli_app_record, cli_app_serve
 from lpttrace.cli_guard import fail, guarded
@@ -40,6 +42,9 @@ Exit status:
   126, 127  COMMAND cannot be run, or is not found
   129, 130, 141, 143  hangup, Ctrl-C, stdout was closed, SIGTERM"""
 
+# Set by the shells' completion; the packages install that, not `--install-completion`.
+_COMPLETE = "_LPTTRACE_COMPLETE"
+
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -51,6 +56,8 @@ app = typer.Typer(
 def run(arguments: list[str]) -> int:
     """Run a command line; the status to end the process with."""
     command = typer.main.get_command(app)
+    if _COMPLETE in os.environ:
+        completion.completion_init()  # type: ignore[attr-defined]
     try:
         status = command.main(arguments, prog_name="lpttrace", standalone_mode=False)
     except typer.Abort:

@@ -10,12 +10,16 @@ import array
 import os
 import socket
 from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Optional
 
-__all__ = ["has_store", "notify", "received_fds", "store_fd"]
+__all__ = ["has_store", "notify", "received_fds", "received_listener", "store_fd"]
 
 _FIRST_FD = 3
+_VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 # A service manager that is stuck must not keep us from counting.
 _SECONDS = 5.0
+# FileDescriptorName= of lpttrace.socket.
+_LISTENER = "http"
 
 
 def notify(*lines: str, fds: Iterable[int] = ()) -> bool:
@@ -50,10 +54,27 @@ def store_fd(name: str, fd: int) -> bool:
 
 def received_fds(environment: MutableMapping[str, str] = os.environ) -> dict[str, int]:
     """What was stored, by name, if it is for this process; asked again, nothing."""
-    words = [environment.pop(f"LISTEN_{name}", "") for name in ("PID", "FDS", "FDNAMES")]
-    if words[0] != str(os.getpid()) or not words[1].isdigit():
+    found = _passed(environment)
+    for name in _VARIABLES:
+        environment.pop(name, None)
+    found.pop(_LISTENER, None)
+    return found
+
+
+def received_listener(environment: Mapping[str, str] = os.environ) -> Optional[socket.socket]:
+    """The socket that systemd listens on for us (systemd.socket(5)), None if it does not.
+
+    To be asked before received_fds.
+    """
+    fd = _passed(environment).get(_LISTENER)
+    return None if fd is None else socket.socket(fileno=fd)
+
+
+def _passed(environment: Mapping[str, str]) -> dict[str, int]:
+    pid, count, names = (environment.get(name, "") for name in _VARIABLES)
+    if pid != str(os.getpid()) or not count.isdigit():
         return {}
-    numbers = range(_FIRST_FD, _FIRST_FD + int(words[1]))
+    numbers = range(_FIRST_FD, _FIRST_FD + int(count))
     for fd in numbers:
         os.set_inheritable(fd, False)
-    return dict(zip(words[2].split(":"), numbers))
+    return dict(zip(names.split(":"), numbers))

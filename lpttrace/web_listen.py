@@ -6,6 +6,7 @@ from __future__ import annotations
 import socket
 
 from lpttrace.errors import LpttraceError
+from lpttrace.notify import received_listener
 
 __all__ = ["listen_on", "parse_listen"]
 
@@ -25,9 +26,16 @@ def parse_listen(text: str) -> tuple[str, int]:
 
 
 def listen_on(text: str) -> socket.socket:
-    """A socket that listens there and does not block, or LpttraceError."""
+    """A socket that listens there and does not block, or LpttraceError.
+
+    Where systemd listens for us, it is there.
+    """
     host, port = parse_listen(text)
     try:
+        given = received_listener()
+        if given is not None:
+            given.setblocking(False)
+            return given
         family, kind, _, _, address = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]

@@ -5,7 +5,8 @@
 # laid over it, with this run's payload (a raw tar on a disk of its own) extracted into it.
 #
 # The payload brings /run.lab: argv (COMMAND, NUL-separated), mark (ends each output stream) and,
-# if COMMAND is to have a terminal, terminal (lines: TERM, COLORTERM, rows, columns).
+# if COMMAND is to have a terminal, terminal (lines: TERM, COLORTERM, rows, columns); if systemd is to
+# be the machine's first process while COMMAND runs, systemd.
 # Virtio ports: lab.stdout and lab.stderr carry COMMAND's output, or lab.terminal its terminal's
 # both ways; each ends with the mark. lab.control carries "running" and "status N" out, and
 # "size ROWS COLUMNS" in.
@@ -84,7 +85,8 @@ run_piped() {
 	copiers+=" $!"
 	(cd /root && exec setsid "${COMMAND[@]}" 3>&- </dev/null >/run/lab.stdout 2>/run/lab.stderr)
 	local status=$?
-	end_all_but "1 $copiers"
+	# Of systemd's own services none holds COMMAND's outputs.
+	[ -e $LAB/systemd ] || end_all_but "1 $copiers"
 	# shellcheck disable=SC2086 # a list of process ids
 	wait $copiers
 	return $status
@@ -138,11 +140,36 @@ follow_size() {
 	done
 }
 
+# systemd takes this process over; another goes on, once the machine is up.
+hand_over() {
+	echo 0123456789abcdef0123456789abcdef >/etc/machine-id
+	# At boot /tmp would be cleared, of what the caller has put there.
+	mkdir -p /etc/tmpfiles.d
+	ln -s /dev/null /etc/tmpfiles.d/tmp.conf
+	wait_for_systemd &
+	exec /lib/systemd/systemd --unit=basic.target --show-status=no
+}
+
+wait_for_systemd() {
+	local tries
+	for tries in {1..600}; do
+		[ -S /run/systemd/private ] && systemctl --quiet is-active basic.target && break
+		sleep 0.2
+	done
+	[ "$tries" = 600 ] && echo "lab: systemd does not come up" >/dev/kmsg
+	serve_orders
+}
+
 main() {
 	[ "$1" ] || enter_overlay
 	mapfile -d '' COMMAND <$LAB/argv
 	[ "$1" = on_terminal ] && start_on_terminal
 	mount_all
+	[ -e $LAB/systemd ] && hand_over
+	serve_orders
+}
+
+serve_orders() {
 	find_port lab.control
 	exec 3<>"$PORT"
 	echo running >&3

@@ -66,7 +66,7 @@ def test_openmetrics(collector: SnapshotCollector, golden: Callable[[str, str], 
 def test_promtool_finds_nothing_to_say(collector: SnapshotCollector) -> None:
     built = Path(__file__).resolve().parents[2] / "build/tools/usr/bin"
     promtool = shutil.which("promtool", path=f"{built}:{os.environ['PATH']}")
-    assert promtool, "promtool is missing: tests/promtool.sh build/tools gets it"
+    assert promtool, "promtool is missing: make unit gets it"
     result = subprocess.run(
         [promtool, "check", "metrics"],
         input=exposition(collector),

@@ -37,7 +37,7 @@ def installed(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", [path.name for path in EXAMPLES])
 def test_promtool_takes_our_examples(installed: Path, name: str) -> None:
     promtool = shutil.which("promtool", path=f"{ROOT}/build/tools/usr/bin:{os.environ['PATH']}")
-    assert promtool, "promtool is missing: tests/promtool.sh build/tools gets it"
+    assert promtool, "promtool is missing: make unit gets it"
     command = [promtool, "check", "web-config", str(installed / name)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "SUCCESS" in done.stderr, done
@@ -95,7 +95,7 @@ def test_a_real_prometheus(tmp_path: Path) -> None:
 def prometheus(directory: Path) -> Iterator[Callable[[str], list[str]]]:
     """Debian's, with the configuration of that directory; values by query."""
     binary = shutil.which("prometheus", path=f"{ROOT}/build/tools/usr/bin:{os.environ['PATH']}")
-    assert binary, "prometheus is missing: tests/promtool.sh build/tools gets it"
+    assert binary, "prometheus is missing: make unit gets it"
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     command = [binary, "--config.file", "prometheus.yml", "--web.listen-address", address]

@@ -77,6 +77,7 @@ def _run_command(
         timeout=asked.timeout or default_timeout,
         on_terminal=on_terminal,
         console=asked.console,
+        systemd=asked.systemd,
     )
     outcome = lab.run(machine, task)
     if asked.verbose:

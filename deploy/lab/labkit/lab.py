@@ -25,6 +25,7 @@ class Task:
     timeout: float | None
     on_terminal: bool
     console: Path | None
+    systemd: bool
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ class Lab:
         orders["mark"] = mark
         if task.on_terminal:
             orders["terminal"] = _terminal_order(os.environ.get)
+        if task.systemd:
+            orders["systemd"] = b""
         with Payload(path) as payload:
             payload.orders(orders)
             payload.project(self.project)

@@ -82,6 +82,7 @@ def _machine_options(parser: argparse.ArgumentParser, timeout: str) -> None:
         metavar="HOST_PATH:GUEST_PATH",
         help="copy a file or directory into the machine",
     )
+    add("--systemd", action="store_true", help="systemd is the machine's first process")
     add("--timeout", type=_positive_seconds, metavar="S", help=f"default: {timeout}")
     add("--append", default="", metavar="KERNEL_ARGS", help="more arguments for the host's kernel")
     add("--console", type=Path, metavar="PATH", help="keep the kernel's console log here")

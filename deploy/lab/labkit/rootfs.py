@@ -30,10 +30,12 @@ PACKAGES = (
     "dash",
     "debianutils",
     "diffutils",
+    "dpkg",
     "findutils",
     "grep",
     "gzip",
     "hostname",
+    "init-system-helpers",
     "iproute2",
     "less",
     "libc-bin",
@@ -46,8 +48,13 @@ PACKAGES = (
     "psmisc",
     "python3",
     "python3-bpfcc",
+    "python3-h11",
+    "python3-msgpack",
+    "python3-psutil",
+    "python3-zstandard",
     "sed",
     "strace",
+    "systemd",
     "tar",
     "util-linux",
 )
@@ -86,6 +93,18 @@ FILES = {
     "etc/hosts": "127.0.0.1 localhost lab\n::1 localhost\n",
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
+# So that dpkg, in the machine, knows what is there: its database, from the packages themselves.
+DATABASE = r"""
+cd "$1/var/lib/dpkg"
+for deb in "$1"/var/cache/apt/archives/*.deb; do
+    dpkg-deb --field "$deb"
+    echo Status: install ok installed
+    echo
+    name=$(dpkg-deb --field "$deb" Package)
+    [ "$(dpkg-deb --field "$deb" Multi-Arch)" != same ] || name=$name:arm64
+    dpkg-deb --fsys-tarfile "$deb" | tar -t | sed 's,^\.,,; s,/$,,; s,^$,/.,' >"info/$name.list"
+done >status
+"""
 DIRECTORIES = ("dev", "overlay", "proc", "run", "sys", "tmp")
 
 
@@ -101,7 +120,17 @@ class Recipe:
     def key(self) -> str:
         """The hash of all of it; not of the mirror, which serves the same packages anywhere."""
         constraints = self.constraints.read_bytes() if self.constraints else b""
-        layout = (PACKAGES, WHEELS, LEFT_OUT, MERGED, LINKS, FILES, DIRECTORIES, PYTHON_TAG)
+        layout = (
+            PACKAGES,
+            WHEELS,
+            LEFT_OUT,
+            MERGED,
+            LINKS,
+            FILES,
+            DATABASE,
+            DIRECTORIES,
+            PYTHON_TAG,
+        )
         return digest(
             {
                 "release": self.release,
@@ -156,8 +185,8 @@ def _download(wanted: Recipe, log: Path, archive: Path) -> None:
     mode = "root" if os.geteuid() == 0 else "chrootless"
     options = [f"--mode={mode}", "--variant=extract", "--architectures=arm64", "--format=tar"]
     mirrors = apt_sources(wanted.release)
-    include = f"--include={','.join(PACKAGES)}"
-    logged(["mmdebstrap", *options, include, wanted.release, str(archive), *mirrors], log)
+    contents = [f"--include={','.join(PACKAGES)}", f"--extract-hook={DATABASE}"]
+    logged(["mmdebstrap", *options, *contents, wanted.release, str(archive), *mirrors], log)
 
 
 def _extract(log: Path, archive: Path, root: Path) -> None:
