@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Optional, Protocol
+from typing import Callable, Optional, Protocol, runtime_checkable
 
 from lpttrace.model import Guest
 from lpttrace.snapshot import Snapshot, VmKey
 
-__all__ = ["Frame", "Frames", "RecordedHost"]
+__all__ = ["Frame", "Frames", "RecordedHost", "SelectableFrames"]
 
 
 @dataclass(frozen=True)
@@ -53,3 +53,16 @@ class Frames(Protocol):
 
     def frames(self) -> Iterator[Frame]:
         """All whole frames from the first on, each time anew; in the order of time."""
+
+
+@runtime_checkable
+class SelectableFrames(Protocol):
+    """Frames that need not all be decoded."""
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """unix_ns of the first and the last."""
+
+    def select(self, wanted: Callable[[int], bool], begin_ns: int, end_ns: int) -> Iterator[Frame]:
+        """Frames whose unix_ns is between the two and wanted, which is asked in the order of time
+        and after the frame before was taken; and in any case the last one between the two."""

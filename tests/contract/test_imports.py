@@ -13,12 +13,15 @@ PACKAGE = Path(__file__).resolve().parents[2] / "lpttrace"
 # A module may import from lower layers only; modules of one layer do not know each other.
 LAYERS = (
     {"errors", "__init__"},
-    {"abi", "btf", "catalog", "counter", "printable", "config", "privileges"},
+    {"abi", "btf", "catalog", "counter", "printable", "config", "privileges", "analysis"},
     {"snapshot", "host", "maps", "notify"},
     {"decode", "objects", "plan", "quantiles"},
     {"model"},
     {"recording"},
+    {"blocks"},
     {"attach", "render", "web"},
+    {"plot", "page"},
+    {"diff", "report"},
     {"keep"},
     {"live", "frame_json", "frame_text"},
     {"loader", "guests", "exporter", "top", "doctor", "synthetic"},
@@ -40,6 +43,10 @@ DOORS = {
     "msgpack": {"recording"},
     "zstandard": {"recording"},
     "pyarrow": {"export"},
+    "numpy": {"blocks", "diff", "plot", "report"},
+    "scipy": {"diff"},
+    "matplotlib": {"plot"},
+    "jinja2": {"page"},
 }
 
 
