@@ -12,8 +12,8 @@ KUBECTL  := build/tools/usr/bin/kubectl
 export PATH := $(CURDIR)/$(dir $(PROMTOOL)):$(PATH)
 
 # Of the tests, beyond what the lab needs (lab setup has its own list).
-TEST_PACKAGES := bpftool clang-format fish lintian mandoc python3-bpfcc python3-venv shellcheck \
-	systemd tmux zsh
+TEST_PACKAGES := bpftool chromium-headless-shell clang-format fish lintian mandoc python3-bpfcc \
+	python3-venv shellcheck systemd tmux zsh
 # Of `make deb` and `make rpm`.
 PACKAGING     := debhelper rpm
 

@@ -11,7 +11,7 @@ from typing import Optional
 import typer
 from typer import completion
 
-from lpttrace import __version__, cli_app_record, cli_app_serve
+from lpttrace import __version__, cli_app_diff, cli_app_record, cli_app_serve
 from lpttrace.cli_guard import fail, guarded
 from lpttrace.cli_options import (
     CLASSES,
@@ -39,6 +39,7 @@ Exit status:
   4  not root, or the kernel is locked down
   5  bcc is missing, is another package, or cannot load the programs
   6  parts of lpttrace of different versions
+  7  `diff --fail-on VERDICT`: there is one
   126, 127  COMMAND cannot be run, or is not found
   129, 130, 141, 143  hangup, Ctrl-C, stdout was closed, SIGTERM"""
 
@@ -192,6 +193,7 @@ def top(
 
 cli_app_serve.register(app)
 cli_app_record.register(app)
+cli_app_diff.register(app)
 
 
 @app.command(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 
 from lpttrace.model import Model, VmModel
@@ -11,7 +11,7 @@ from lpttrace.render import errno_name, frequency
 from lpttrace.render_columns import table
 from lpttrace.snapshot import Event
 
-__all__ = ["event_table", "event_time", "events_of"]
+__all__ = ["event_rows", "event_table", "event_time", "events_of"]
 
 _KINDS = {
     "set_attr": "set attribute",
@@ -36,7 +36,17 @@ def event_time(event: Event, model: Model, now: datetime) -> datetime:
 
 def event_table(model: Model, vms: Iterable[VmModel], now: datetime) -> str:
     """Those of these VMs as a table, or that there are none."""
-    rows = [
+    titles, rows = event_rows(model, vms, now)
+    if not rows:
+        return "no LPT update and no call about a VM's attributes was seen"
+    return table(titles, rows, left=range(len(titles)))
+
+
+def event_rows(
+    model: Model, vms: Iterable[VmModel], now: datetime
+) -> tuple[Sequence[str], list[Sequence[str]]]:
+    """The same as titles and cells."""
+    rows: list[Sequence[str]] = [
         (
             event_time(event, model, now).strftime("%m-%d %H:%M:%S.%f")[:-3],
             vm,
@@ -46,9 +56,7 @@ def event_table(model: Model, vms: Iterable[VmModel], now: datetime) -> str:
         )
         for vm, event in events_of(model, vms)
     ]
-    if not rows:
-        return "no LPT update and no call about a VM's attributes was seen"
-    return table(("TIME UTC", "VM", "EVENT", "RESULT", "WHAT"), rows, left=range(5))
+    return ("TIME UTC", "VM", "EVENT", "RESULT", "WHAT"), rows
 
 
 def _what(event: Event) -> str:
