@@ -21,7 +21,7 @@ from lpttrace.blocks_rows import COLUMNS
 from lpttrace.blocks_sums import Subject, Sums
 from lpttrace.model import Guest
 from lpttrace.model_sampler import retain
-from lpttrace.recording_types import Frame, Frames, RecordedHost, SelectableFrames
+from lpttrace.recording_types import Frame, Frames, RecordedHost, ThinFrames
 from lpttrace.snapshot import Snapshot, VmKey
 
 __all__ = ["MOST", "Blocks", "Group", "Subject", "Window", "by_name", "reduce"]
@@ -97,11 +97,12 @@ def reduce(
 
 
 def _selected(recording: Frames, window: Optional[Window], reducer: _Reducer) -> Iterator[Frame]:
-    begin, end = window or (0, 1 << 64)
-    if isinstance(recording, SelectableFrames):
-        first, last = recording.span
-        reducer.expect(min(end, last) - max(begin, first))
-        yield from recording.select(reducer.wants, begin, end)
+    begin, end = window or (0, 1 << 63)
+    if isinstance(recording, ThinFrames):
+        ends = [frame.unix_ns for frame in recording.thin(1 << 62, begin, end)]
+        if ends:
+            every_ns = reducer.expect(ends[-1] - ends[0])
+            yield from recording.thin(every_ns, begin, end)
         return
     for frame in recording.frames():
         if frame.unix_ns > end:
@@ -125,11 +126,13 @@ class _Reducer:
         self._guests: dict[VmKey, Guest] = {}
         self._unread: Optional[Frame] = None
 
-    def expect(self, span_ns: int) -> None:
-        """How long it all is: where that is known, blocks begin as long as they end."""
+    def expect(self, span_ns: int) -> int:
+        """How far frames are to be apart, where it is known how long it all is; then blocks begin
+        as long as they end."""
         self._every_ns = max(0, span_ns) / MOST
+        return int(min(self._every_ns, _LONGEST_STEP_NS) * _ABOUT)
 
-    def wants(self, unix_ns: int) -> bool:
+    def _wants(self, unix_ns: int) -> bool:
         """Whether a frame of then would be looked at, or passed over."""
         since = unix_ns - self._read_ns
         return since < 0 or since >= min(self._every_ns, _LONGEST_STEP_NS) * _ABOUT
@@ -138,7 +141,7 @@ class _Reducer:
         """The next frame."""
         self._frames += 1
         self._unread = frame
-        if self.wants(frame.unix_ns):
+        if self._wants(frame.unix_ns):
             self._read(frame)
 
     def end(self) -> Optional[Blocks]:

@@ -21,7 +21,7 @@ from lpttrace.diff_windows import parse_window
 from lpttrace.errors import LpttraceError, UsageError
 from lpttrace.model import Guest
 from lpttrace.model_order import matcher
-from lpttrace.recording_types import Frames, SelectableFrames
+from lpttrace.recording_types import Frames
 from lpttrace.report import by_label, report_of
 from lpttrace.report_page import page as report_page
 from lpttrace.report_text import text as report_text
@@ -54,7 +54,7 @@ class DiffOptions:
 
 def _open(path: str) -> AbstractContextManager[Frames]:
     # The reader's libraries are not needed by anything else here.
-    opened = import_module("lpttrace.recording").open_recording(path)
+    opened = import_module("lpttrace.recording_reader").Recording(path)
     return cast("AbstractContextManager[Frames]", opened)
 
 
@@ -137,8 +137,6 @@ def _reduced(path: str, opener: Opener, group: Group, window: str = "") -> Block
 
 
 def _begin(recording: Frames, path: str) -> int:
-    if isinstance(recording, SelectableFrames):
-        return recording.span[0]
     for frame in recording.frames():
         return frame.unix_ns
     raise LpttraceError(f"cannot analyse {path}: there is no frame in it")

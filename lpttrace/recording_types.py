@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Callable, Optional, Protocol, runtime_checkable
+from typing import Optional, Protocol, runtime_checkable
 
 from lpttrace.model import Guest
 from lpttrace.snapshot import Snapshot, VmKey
 
-__all__ = ["Frame", "Frames", "RecordedHost", "SelectableFrames"]
+__all__ = ["Frame", "Frames", "RecordedHost", "ThinFrames"]
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,11 @@ class Frames(Protocol):
 
 
 @runtime_checkable
-class SelectableFrames(Protocol):
+class ThinFrames(Protocol):
     """Frames that need not all be decoded."""
 
-    @property
-    def span(self) -> tuple[int, int]:
-        """unix_ns of the first and the last."""
-
-    def select(self, wanted: Callable[[int], bool], begin_ns: int, end_ns: int) -> Iterator[Frame]:
-        """Frames whose unix_ns is between the two and wanted, which is asked in the order of time
-        and after the frame before was taken; and in any case the last one between the two."""
+    def thin(
+        self, every_ns: int, begin_ns: int = 0, end_ns: Optional[int] = None
+    ) -> Iterator[Frame]:
+        """Of those from begin_ns to end_ns (Unix time) the first one, the next after at least so
+        long, and so on, and the last one."""

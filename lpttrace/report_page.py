@@ -31,6 +31,7 @@ __all__ = ["page"]
 Array = npt.NDArray[np.float64]
 
 _MOST_ROWS = 200
+_TOP = 20
 _MOST_VCPUS = 48
 _PANELS = 6
 _TRAPS = ("hypercall", "timer")
@@ -71,7 +72,9 @@ def _sections(found: Report) -> Iterator[Section]:
     use = Table(USE_TITLES, [use_cells(use) for use in found.vms[:_MOST_ROWS]], (0, 1))
     yield Section("What ran", tables=[use], notes=_USE_NOTES, figures=list(_time_lines(found)))
     costs = [cost_cells(cost) for cost in found.costs[:_MOST_ROWS]]
-    yield Section("Top costs", tables=[Table(COST_TITLES, costs, (0, 1))])
+    yield Section("Top costs", tables=[Table(COST_TITLES, costs[:_TOP], (0, 1))])
+    if len(costs) > _TOP:
+        yield Section("More costs", tables=[Table(COST_TITLES, costs[_TOP:], (0, 1))], folded=True)
     yield Section("Distributions", figures=list(_distributions(found)))
     yield Section("vCPUs", tables=[_vcpus(found)], figures=list(_by_vcpu(found)))
     titles, rows = event_rows(found.models, found.models.vms, ended(found))
@@ -141,8 +144,10 @@ def _distributions(found: Report) -> Iterator[Figure]:
         "Service times of the classes that took most time, all VMs together; both axes are "
         "logarithmic.",
     )
-    heat = [Heat(cls.label, _minutes(blocks), total.T) for cls, total in times[:4]]
-    yield Figure(heats(heat), "The same over time: the brighter, the more traps took so long.")
+    heat = [Heat(cls.label, _minutes(blocks), total.T / blocks.seconds) for cls, total in times[:4]]
+    yield Figure(
+        heats(heat), "The same over time: the brighter, the more traps a second took so long."
+    )
 
 
 def _times_by_class(blocks: Blocks) -> list[tuple[TrapClass, Array]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Callable
+from typing import Optional
 
 import numpy as np
 import pytest
@@ -24,19 +24,20 @@ def blocks_of(recording: Recording, **how: object) -> Blocks:
     return found
 
 
-class Selectable(Recording):
+class Thin(Recording):
     """Frames that are decoded when they are wanted."""
 
     decoded = 0
 
-    @property
-    def span(self) -> tuple[int, int]:
-        return self.made[0].unix_ns, self.made[-1].unix_ns
-
-    def select(self, wanted: Callable[[int], bool], begin_ns: int, end_ns: int) -> Iterator[Frame]:
+    def thin(
+        self, every_ns: int, begin_ns: int = 0, end_ns: Optional[int] = None
+    ) -> Iterator[Frame]:
+        end_ns = 1 << 63 if end_ns is None else end_ns
         inside = [frame for frame in self.made if begin_ns <= frame.unix_ns <= end_ns]
+        due = begin_ns
         for frame in inside:
-            if wanted(frame.unix_ns) or frame is inside[-1]:
+            if frame.unix_ns >= due or frame is inside[-1]:
+                due = frame.unix_ns + every_ns
                 self.decoded += 1
                 yield frame
 
@@ -67,11 +68,14 @@ def test_blocks_are_alike_in_length() -> None:
 
 def test_frames_within_a_block_need_not_be_decoded() -> None:
     plain = record(1, Plan(seconds=500, vcpus=1))
-    selectable = Selectable(plain.host, plain.made)
-    blocks = blocks_of(selectable)
-    assert selectable.decoded <= MOST + 2
+    thin = Thin(plain.host, plain.made)
+    blocks = blocks_of(thin)
+    assert thin.decoded <= MOST + 4
     assert blocks.counts.sum() == blocks_of(plain).counts.sum()
     assert blocks.end_ns == plain.made[-1].unix_ns
+    window = (START + 10 * SECOND, START + 30 * SECOND)
+    assert blocks_of(thin, window=window).seconds.sum() == pytest.approx(20)
+    assert reduce(thin, window=(0, 1)) is None
 
 
 def test_a_window_is_only_that() -> None:
