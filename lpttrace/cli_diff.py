@@ -7,9 +7,8 @@ import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Callable, Optional, cast
+from typing import Callable, Optional
 
 from lpttrace.blocks import Blocks, Group, reduce
 from lpttrace.diff import Compared, compare
@@ -54,8 +53,9 @@ class DiffOptions:
 
 def _open(path: str) -> AbstractContextManager[Frames]:
     # The reader's libraries are not needed by anything else here.
-    opened = import_module("lpttrace.recording_reader").Recording(path)
-    return cast("AbstractContextManager[Frames]", opened)
+    from lpttrace.recording_reader import Recording
+
+    return Recording(path)
 
 
 def report(path: str, html: str = "", opener: Opener = _open) -> int:
