@@ -14,7 +14,7 @@ from typing import TextIO
 from lpttrace.cli_guard import warn
 from lpttrace.cli_replay import Window, window
 from lpttrace.errors import UsageError
-from lpttrace.export import Tabulator, rows, write_csv, write_json
+from lpttrace.export import LABELS, Tabulator, rows, write_csv, write_json
 from lpttrace.exporter_view import View
 from lpttrace.recording_reader import Recording
 from lpttrace.recording_types import Frame
@@ -43,6 +43,8 @@ def labels_of(told: Sequence[str]) -> dict[str, str]:
         match = re.fullmatch(r"([a-zA-Z_]\w*)=(.*)", text, re.ASCII | re.DOTALL)
         if match is None:
             raise UsageError(f"cannot use --label {text!r}: say NAME=VALUE")
+        if match[1] in LABELS:
+            raise UsageError(f"cannot use --label {text!r}: metrics have that label; name another")
         found[match[1]] = match[2]
     return found
 

@@ -352,6 +352,7 @@ def test_promtool_takes_openmetrics(hour: Path, tmp_path: Path) -> None:
         (("--to", "xml"), 2, "cannot export to 'xml'; say one of csv, json, parquet, openmetrics"),
         (("--to", "parquet"), 2, "cannot write parquet to stdout: name a file with -o"),
         (("--to", "csv", "--label", "1=2"), 2, "cannot use --label '1=2': say NAME=VALUE"),
+        (("--to", "csv", "--label", "vm=2"), 2, "cannot use --label 'vm=2': metrics have that"),
         (("--to", "csv", "-o", "/nowhere/a"), 1, "the system refused /nowhere/a: no such file"),
         (("--to", "csv", "--from", "25:00"), 2, "cannot use --from '25:00': there is no such time"),
         (("--to", "csv", "--from", "soon"), 2, "cannot use --from 'soon': say a time since the"),
