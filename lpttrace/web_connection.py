@@ -38,6 +38,8 @@ class Phase(Enum):
     """How far it is, and how many seconds that may take in all, however the client dribbles."""
 
     ASKING = 10.0
+    # It has asked, and waits for us: a comparison may take long where the CPU is taken.
+    CHECKING = 60.0
     ANSWERING = 60.0
     LEAVING = 2.0
 

@@ -99,6 +99,7 @@ class Session:
             return None
         if not passwords.start(check):
             return _BUSY
+        client.enter(Phase.CHECKING)
         try:
             yield WAIT
         finally:

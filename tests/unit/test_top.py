@@ -44,11 +44,13 @@ def screen(app: TopApp) -> str:
 
 async def settled(app: TopApp, pilot: Pilot[Any]) -> str:
     """The screen once it does not change any more."""
-    text = ""
-    for _ in range(100):
-        await pilot.pause(0.05)
+    text, same = "", 0
+    # On a busy machine time alone tells nothing; each pause is at least one turn of the loop.
+    for _ in range(500):
+        await pilot.pause(0.02)
         last, text = text, screen(app)
-        if text == last:
+        same = same + 1 if text == last else 0
+        if same == 5:
             break
     return text
 
