@@ -288,10 +288,7 @@ struct lpt_space {
 	unsigned long long full_at; /* `freed` + 1 when none was found last */
 };
 
-/*
- * A slot is taken near the place that the thread's tid chooses, so that it is found again with one
- * look-up of an array.
- */
+/* A slot is taken near the place that the thread's tid chooses: one look-up finds it again. */
 struct lpt_room {
 	struct lpt_space slots;
 	struct lpt_space vms;

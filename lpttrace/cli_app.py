@@ -14,11 +14,14 @@ from typer import completion
 from lpttrace import __version__, cli_app_diff, cli_app_record, cli_app_serve
 from lpttrace.cli_guard import fail, guarded
 from lpttrace.cli_options import (
+    AS_JSON,
+    BATCH,
     CLASSES,
     COUNT,
     EVENTS,
     LPT_SYMBOL_OPTION,
     MAX_VCPUS,
+    OWN,
     PATTERN,
     PIN_DIR,
     SORT,
@@ -148,12 +151,8 @@ def top(
         None, metavar="-- COMMAND", help="Run this, and show what it does."
     ),
     once: bool = typer.Option(False, "--once", help="One frame, after one interval."),
-    batch: bool = typer.Option(
-        False, "--batch", help="Frames on stdout; the default where it is no terminal."
-    ),
-    as_json: bool = typer.Option(
-        False, "--json", help="Frames as JSON, one document a line; implies --batch."
-    ),
+    batch: bool = BATCH,
+    as_json: bool = AS_JSON,
     interval: float = _INTERVAL,
     count: int = COUNT,
     sort: str = SORT,
@@ -165,9 +164,7 @@ def top(
     lpt_symbol: str = LPT_SYMBOL_OPTION,
     synthetic: str = SYNTHETIC,
     pin_dir: str = PIN_DIR,
-    own: bool = typer.Option(
-        False, "--own", help="Attach programs of its own, though an agent has attached some."
-    ),
+    own: bool = OWN,
 ) -> None:
     """Show VMs, vCPUs and what they trap, live.
 

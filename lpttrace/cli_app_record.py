@@ -10,12 +10,18 @@ import typer
 
 from lpttrace.cli_guard import guarded
 from lpttrace.cli_options import (
+    AS_JSON,
+    BATCH,
     CLASSES,
     COUNT,
     EVENTS,
     LPT_SYMBOL_OPTION,
     MAX_VCPUS,
+    NOT_PATTERNS,
+    OWN,
     PATTERN,
+    PATTERNS,
+    PER_VCPU,
     PIN_DIR,
     SORT,
     SYNTHETIC,
@@ -86,6 +92,11 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=_EXPORT_EPILOG)(export)
 
 
+_RING = typer.Option(
+    "", "--ring", metavar="TIME", help="Keep the last TIME in memory, and write it on SIGUSR1."
+)
+
+
 def record(
     command: Optional[list[str]] = typer.Argument(
         None, metavar="-- COMMAND", help="Run this, and record what it does."
@@ -99,17 +110,13 @@ def record(
     keep: str = typer.Option(
         "", "--keep", metavar="TIME", help="Keep nothing older than TIME, in several files."
     ),
-    ring: str = typer.Option(
-        "", "--ring", metavar="TIME", help="Keep the last TIME in memory, and write it on SIGUSR1."
-    ),
+    ring: str = _RING,
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace FILE if it exists."),
     max_vcpus: int = MAX_VCPUS,
     lpt_symbol: str = LPT_SYMBOL_OPTION,
     synthetic: str = SYNTHETIC,
     pin_dir: str = PIN_DIR,
-    own: bool = typer.Option(
-        False, "--own", help="Attach programs of its own, though an agent has attached some."
-    ),
+    own: bool = OWN,
 ) -> None:
     """Record raw counters to a file, to look at later or to compare."""
 
@@ -149,12 +156,8 @@ _UNTIL = typer.Option("", "--until", metavar="MOMENT", help="End there.")
 def replay(
     file: str = _FILE,
     once: bool = typer.Option(False, "--once", help="One frame, about all of it."),
-    batch: bool = typer.Option(
-        False, "--batch", help="Frames on stdout; the default where it is no terminal."
-    ),
-    as_json: bool = typer.Option(
-        False, "--json", help="Frames as JSON, one document a line; implies --batch."
-    ),
+    batch: bool = BATCH,
+    as_json: bool = AS_JSON,
     begin: str = _FROM,
     end: str = _UNTIL,
     interval: str = typer.Option(
@@ -200,15 +203,9 @@ def export(
     interval: str = typer.Option(
         "", "--interval", metavar="TIME", help="At least that between frames."
     ),
-    per_vcpu: bool = typer.Option(
-        True, "--per-vcpu/--per-vm", help="Counters of each vCPU, or their sums over a VM."
-    ),
-    patterns: list[str] = typer.Option(
-        [], "--vm", metavar="PATTERN", help="Only VMs that match this, or another --vm."
-    ),
-    not_patterns: list[str] = typer.Option(
-        [], "--not-vm", metavar="PATTERN", help="No VMs that match this; may be repeated."
-    ),
+    per_vcpu: bool = PER_VCPU,
+    patterns: list[str] = PATTERNS,
+    not_patterns: list[str] = NOT_PATTERNS,
     labels: list[str] = typer.Option(
         [], "--label", metavar="NAME=VALUE", help="Add it to all series; may be repeated."
     ),

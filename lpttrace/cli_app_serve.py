@@ -8,7 +8,15 @@ from pathlib import Path
 import typer
 
 from lpttrace.cli_guard import guarded
-from lpttrace.cli_options import LPT_SYMBOL_OPTION, MAX_VCPUS, PIN_DIR, SYNTHETIC
+from lpttrace.cli_options import (
+    LPT_SYMBOL_OPTION,
+    MAX_VCPUS,
+    NOT_PATTERNS,
+    PATTERNS,
+    PER_VCPU,
+    PIN_DIR,
+    SYNTHETIC,
+)
 from lpttrace.config import CONFIG_FILE, KEYS, load
 
 __all__ = ["register"]
@@ -80,16 +88,19 @@ def _given(context: typer.Context) -> tuple[str, ...]:
     return tuple(key for key, source in sources.items() if source and source.name == "COMMANDLINE")
 
 
+_CONFIG = typer.Option(
+    "",
+    "--config",
+    metavar="FILE",
+    is_eager=True,
+    callback=_configure,
+    help=f"Options as a file, instead of {CONFIG_FILE}, which may be absent.",
+)
+
+
 def serve(
     context: typer.Context,
-    config: str = typer.Option(
-        "",
-        "--config",
-        metavar="FILE",
-        is_eager=True,
-        callback=_configure,
-        help=f"Options as a file, instead of {CONFIG_FILE}, which may be absent.",
-    ),
+    config: str = _CONFIG,
     listen: str = typer.Option(
         "127.0.0.1:9753", "--listen", metavar="ADDRESS:PORT", help="Where to listen for HTTP."
     ),
@@ -99,15 +110,9 @@ def serve(
         metavar="FILE",
         help="TLS, users and client certificates, in the format that Prometheus exporters share.",
     ),
-    per_vcpu: bool = typer.Option(
-        True, "--per-vcpu/--per-vm", help="Counters of each vCPU, or their sums over a VM."
-    ),
-    patterns: list[str] = typer.Option(
-        [], "--vm", metavar="PATTERN", help="Only VMs that match this, or another --vm."
-    ),
-    not_patterns: list[str] = typer.Option(
-        [], "--not-vm", metavar="PATTERN", help="No VMs that match this; may be repeated."
-    ),
+    per_vcpu: bool = PER_VCPU,
+    patterns: list[str] = PATTERNS,
+    not_patterns: list[str] = NOT_PATTERNS,
     created: bool = typer.Option(
         False, "--created", help="Tell in OpenMetrics when counters were 0; doubles the series."
     ),

@@ -9,12 +9,18 @@ from lpttrace.errors import UsageError
 from lpttrace.plan import LPT_SYMBOL
 
 __all__ = [
+    "AS_JSON",
+    "BATCH",
     "CLASSES",
     "COUNT",
     "EVENTS",
     "LPT_SYMBOL_OPTION",
     "MAX_VCPUS",
+    "NOT_PATTERNS",
+    "OWN",
     "PATTERN",
+    "PATTERNS",
+    "PER_VCPU",
     "PIN_DIR",
     "SORT",
     "SYNTHETIC",
@@ -48,6 +54,15 @@ SYNTHETIC = typer.Option(
     metavar="VMSxVCPUS",
     help="Make up numbers for so many VMs and vCPUs each, instead of tracing this host.",
 )
+OWN = typer.Option(
+    False, "--own", help="Attach programs of its own, though an agent has attached some."
+)
+BATCH = typer.Option(
+    False, "--batch", help="Frames on stdout; the default where it is no terminal."
+)
+AS_JSON = typer.Option(
+    False, "--json", help="Frames as JSON, one document a line; implies --batch."
+)
 COUNT = typer.Option(
     0, "--count", metavar="N", min=0, help="End after N frames, 0: never; implies --batch."
 )
@@ -63,6 +78,15 @@ PATTERN = typer.Option(
     "--vm",
     metavar="PATTERN",
     help="VMs with this in label or name; with * or ?, all of it must match.",
+)
+PER_VCPU = typer.Option(
+    True, "--per-vcpu/--per-vm", help="Counters of each vCPU, or their sums over a VM."
+)
+PATTERNS = typer.Option(
+    [], "--vm", metavar="PATTERN", help="Only VMs that match this, or another --vm."
+)
+NOT_PATTERNS = typer.Option(
+    [], "--not-vm", metavar="PATTERN", help="No VMs that match this; may be repeated."
 )
 VCPUS = typer.Option(False, "--vcpus", help="Add a table of vCPUs.")
 CLASSES = typer.Option(False, "--classes", help="Add a table of functions and registers.")

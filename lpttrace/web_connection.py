@@ -39,7 +39,7 @@ class Phase(Enum):
 
     ASKING = 10.0
     # It has asked, and waits for us: a comparison may take long where the CPU is taken.
-    CHECKING = 60.0
+    CHECKING = 120.0
     ANSWERING = 60.0
     LEAVING = 2.0
 
