@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 from typing import Callable, Optional
 
 import numpy as np
@@ -101,8 +102,8 @@ def _selected(recording: Frames, window: Optional[Window], reducer: _Reducer) ->
     if isinstance(recording, ThinFrames):
         ends = [frame.unix_ns for frame in recording.thin(1 << 62, begin, end)]
         if ends:
-            every_ns = reducer.expect(ends[-1] - ends[0])
-            yield from recording.thin(every_ns, begin, end)
+            every_ns, look_ns = reducer.expect(ends[-1] - ends[0])
+            yield from recording.thin(every_ns, begin, end, look_ns)
         return
     for frame in recording.frames():
         if frame.unix_ns > end:
@@ -119,6 +120,7 @@ class _Reducer:
         self._sums = Sums(group, MOST)
         self._seconds: list[float] = []
         self._every_ns = 0.0
+        self._step_ns = 0
         self._frames = 0
         self._begin_ns = self._read_ns = 0
         self._first: Optional[Snapshot] = None
@@ -126,16 +128,20 @@ class _Reducer:
         self._guests: dict[VmKey, Guest] = {}
         self._unread: Optional[Frame] = None
 
-    def expect(self, span_ns: int) -> int:
-        """How far frames are to be apart, where it is known how long it all is; then blocks begin
-        as long as they end."""
-        self._every_ns = max(0, span_ns) / MOST
-        return int(min(self._every_ns, _LONGEST_STEP_NS) * _ABOUT)
+    def expect(self, span_ns: int) -> tuple[int, int]:
+        """How far frames are to be apart, where it is known how long it all is, and how often to
+        look; then blocks begin as long as they end, and all that is seen is wanted."""
+        # Not quite as many as there may be: one more would make half of them.
+        self._every_ns = max(0, span_ns) / (MOST - 2)
+        looks = max(1, ceil(self._every_ns / _LONGEST_STEP_NS))
+        self._step_ns = int(self._every_ns / looks * _ABOUT)
+        return int(self._every_ns * _ABOUT), self._step_ns
 
     def _wants(self, unix_ns: int) -> bool:
         """Whether a frame of then would be looked at, or passed over."""
         since = unix_ns - self._read_ns
-        return since < 0 or since >= min(self._every_ns, _LONGEST_STEP_NS) * _ABOUT
+        step_ns = self._step_ns or min(self._every_ns, _LONGEST_STEP_NS) * _ABOUT
+        return since < 0 or since >= step_ns
 
     def see(self, frame: Frame) -> None:
         """The next frame."""

@@ -60,7 +60,11 @@ class ThinFrames(Protocol):
     """Frames that need not all be decoded."""
 
     def thin(
-        self, every_ns: int, begin_ns: int = 0, end_ns: Optional[int] = None
+        self,
+        every_ns: int,
+        begin_ns: int = 0,
+        end_ns: Optional[int] = None,
+        look_ns: Optional[int] = None,
     ) -> Iterator[Frame]:
         """Of those from begin_ns to end_ns (Unix time) the first one, the next after at least so
-        long, and so on, and the last one."""
+        long, and so on, and the last one; recording_blocks has what look_ns is."""
