@@ -9,7 +9,7 @@ at: the longer the recording, the fewer of its frames are.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import ceil
 from typing import Callable, Optional
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lpttrace.abi import TrapClass
+from lpttrace.blocks_lpt import LptHistory, LptWatch
 from lpttrace.blocks_rows import COLUMNS
 from lpttrace.blocks_sums import Subject, Sums
 from lpttrace.model import Guest
@@ -50,7 +51,7 @@ class Blocks:
     begin_ns and end_ns are the wall clock's. exposure has the seconds that each vCPU was there,
     [vcpus, n]. series says what the rows of counts [series, n, COLUMNS] and of times
     [series, n, BUCKETS] are of: an index of vcpus, and the class. first and last are snapshots,
-    last with all VMs that were ever seen.
+    last with all VMs that were ever seen. lpt is by name; problem says why reading ended early.
     """
 
     host: RecordedHost
@@ -66,6 +67,8 @@ class Blocks:
     series: tuple[tuple[int, TrapClass], ...]
     counts: npt.NDArray[np.float64]
     times: npt.NDArray[np.float32]
+    lpt: Mapping[str, LptHistory] = field(default_factory=dict)
+    problem: Optional[str] = None
 
     @cached_property
     def rows(self) -> Mapping[tuple[Subject, TrapClass], int]:
@@ -94,7 +97,8 @@ def reduce(
     reducer = _Reducer(recording.host, group)
     for frame in _selected(recording, window, reducer):
         reducer.see(frame)
-    return reducer.end()
+    found = reducer.end()
+    return found and replace(found, problem=recording.problem)
 
 
 def _selected(recording: Frames, window: Optional[Window], reducer: _Reducer) -> Iterator[Frame]:
@@ -118,6 +122,7 @@ class _Reducer:
     def __init__(self, host: RecordedHost, group: Group) -> None:
         self._host = host
         self._sums = Sums(group, MOST)
+        self._lpt = LptWatch(group)
         self._seconds: list[float] = []
         self._every_ns = 0.0
         self._step_ns = 0
@@ -168,12 +173,14 @@ class _Reducer:
             sums.series,
             sums.counts,
             sums.times,
+            self._lpt.histories(),
         )
 
     def _read(self, frame: Frame) -> None:
         self._unread = None
         snapshot = frame.snapshot
         self._guests.update(frame.guests)
+        self._lpt.see(snapshot, frame.guests)
         if self._last is None:
             self._first, self._begin_ns = snapshot, frame.unix_ns
             self._sums.begin(snapshot, frame.guests)

@@ -51,6 +51,10 @@ class Frames(Protocol):
     def host(self) -> RecordedHost:
         """The same for all frames."""
 
+    @property
+    def problem(self) -> Optional[str]:
+        """Why reading ended early, as far as has been read; None if it did not."""
+
     def frames(self) -> Iterator[Frame]:
         """All whole frames from the first on, each time anew; in the order of time."""
 

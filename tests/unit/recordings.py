@@ -91,6 +91,7 @@ class Recording:
 
     host: RecordedHost
     made: Sequence[Frame]
+    problem: Optional[str] = None
 
     def frames(self) -> Iterator[Frame]:
         """All of them."""
