@@ -108,6 +108,7 @@ def _selected(recording: Frames, window: Optional[Window], reducer: _Reducer) ->
         if ends:
             every_ns, look_ns = reducer.expect(ends[-1] - ends[0])
             yield from recording.thin(every_ns, begin, end, look_ns)
+            reducer.frames = recording.count(begin, end)
         return
     for frame in recording.frames():
         if frame.unix_ns > end:
@@ -126,7 +127,7 @@ class _Reducer:
         self._seconds: list[float] = []
         self._every_ns = 0.0
         self._step_ns = 0
-        self._frames = 0
+        self.frames = 0
         self._begin_ns = self._read_ns = 0
         self._first: Optional[Snapshot] = None
         self._last: Optional[Snapshot] = None
@@ -150,7 +151,7 @@ class _Reducer:
 
     def see(self, frame: Frame) -> None:
         """The next frame."""
-        self._frames += 1
+        self.frames += 1
         self._unread = frame
         if self._wants(frame.unix_ns):
             self._read(frame)
@@ -166,7 +167,7 @@ class _Reducer:
             self._seconds[-2:] = [sum(self._seconds[-2:])]
         sums = self._sums.result(len(self._seconds))
         return Blocks(
-            *(self._host, self._begin_ns, self._read_ns, self._frames),
+            *(self._host, self._begin_ns, self._read_ns, self.frames),
             *(self._first, self._last, self._guests, np.array(self._seconds)),
             sums.vcpus,
             sums.exposure,

@@ -83,6 +83,19 @@ class BlockFrames(ABC):
             if self.is_end(block):
                 return
 
+    def count(self, begin_ns: int = 0, end_ns: Optional[int] = None) -> int:
+        """How many frames there are from begin_ns to end_ns; of blocks that are all within as many
+        as they say themselves."""
+        end_ns = 1 << 64 if end_ns is None else end_ns
+        found = 0
+        for block in self.blocks:
+            first, last = block.head.first_ns, block.head.last_ns
+            if begin_ns <= first and last <= end_ns:
+                found += block.head.frames
+            elif first <= end_ns and last >= begin_ns:
+                found += sum(begin_ns <= f.unix_ns <= end_ns for f in self.frames_of(block))
+        return found
+
     def thin(
         self,
         every_ns: int,

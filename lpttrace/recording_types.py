@@ -63,6 +63,9 @@ class Frames(Protocol):
 class ThinFrames(Protocol):
     """Frames that need not all be decoded."""
 
+    def count(self, begin_ns: int = 0, end_ns: Optional[int] = None) -> int:
+        """How many frames there are from begin_ns to end_ns."""
+
     def thin(
         self,
         every_ns: int,

@@ -29,6 +29,10 @@ class Thin(Recording):
 
     decoded = 0
 
+    def count(self, begin_ns: int = 0, end_ns: Optional[int] = None) -> int:
+        end_ns = 1 << 63 if end_ns is None else end_ns
+        return sum(begin_ns <= frame.unix_ns <= end_ns for frame in self.made)
+
     def thin(
         self,
         every_ns: int,

@@ -93,6 +93,16 @@ def test_of_a_damaged_one_the_last_frame_before_is_read(tmp_path: Path) -> None:
     assert found[-1] in (len(whole) - 1, 1099)
 
 
+def test_all_frames_are_counted(tmp_path: Path) -> None:
+    frames = synthetic(1, 1, 200)
+    path = record(tmp_path / "a", frames)
+    assert of(path).frames == 200
+    with Recording(str(path)) as recording:
+        assert recording.count(BEGIN + 15 * SECOND, BEGIN + 95 * SECOND) == 81
+        found = reduce(recording, window=(BEGIN + 15 * SECOND, BEGIN + 95 * SECOND))
+    assert found is not None and found.frames == 81
+
+
 def of(path: Path) -> Blocks:
     with Recording(str(path)) as recording:
         found = reduce(recording)
