@@ -6,7 +6,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Callable, NamedTuple, Optional
+from types import TracebackType
+from typing import Any, Callable, NamedTuple, Optional, TypeVar
 
 from lpttrace.recording_decode import shape
 from lpttrace.recording_format import BlockHead
@@ -17,6 +18,9 @@ __all__ = ["Block", "BlockFrames", "First"]
 # Of the time between two looks: a whole frame at the begin of a block is looked at instead of one
 # that comes so much earlier, and takes all those before it in its block to be made.
 _LATER = 1 / 16
+
+
+_Self = TypeVar("_Self", bound="BlockFrames")
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,21 @@ class First(NamedTuple):
 
 
 class BlockFrames(ABC):
-    """What can be done with blocks, the same for one file and for several."""
+    """What can be done with blocks, the same for one file and for several. A context manager."""
 
+    path: str
     blocks: tuple[Block, ...]
+
+    def __enter__(self: _Self) -> _Self:
+        return self
+
+    @abstractmethod
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        value: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None: ...
 
     @property
     @abstractmethod

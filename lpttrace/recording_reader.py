@@ -49,9 +49,6 @@ class Recording(BlockFrames):
             self._file.close()
             raise
 
-    def __enter__(self) -> Recording:
-        return self
-
     def __exit__(
         self,
         kind: Optional[type[BaseException]],

@@ -112,9 +112,9 @@ def test_a_recording_that_ended_early_says_so(
     whole = str(path)
     cut = tmp_path / "cut"
     cut.write_bytes(path.read_bytes()[:-9])
-    report(str(cut))
+    report([str(cut)])
     assert f"ended early: {cut} is cut off or damaged at byte" in capsys.readouterr().out
-    report(whole)
+    report([whole])
     assert "ended early" not in capsys.readouterr().out
     diff(DiffOptions([whole], [str(cut)]))
     out = capsys.readouterr().out
