@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A day of 512 vCPUs as the recorder writes it, in the time that the writing takes.
-
-Numbers are made up, and so is the clock; what becomes of them is what `lpttrace record` does.
-"""
+"""A day of 512 vCPUs as `lpttrace record` writes it; numbers are made up, and the time is, too."""
 
 from __future__ import annotations
 
@@ -11,16 +8,18 @@ import json
 import random
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from lpttrace.recording_format import Body
 from lpttrace.recording_host import describe_host
 from lpttrace.recording_types import Frame
 from lpttrace.recording_writer import Blocks, FileWriter
 from lpttrace.synthetic import SyntheticSource, identify
 
-VMS, VCPUS, FRAMES = 64, 8, 86_400
+VMS, VCPUS = 64, 8
+# What the recorder puts into a block, at 1 s; it is a day but for some seconds.
+BLOCK_FRAMES, BLOCKS = 11, 86_400 // 11
 
 _NS = 10**9
 _BEGIN_NS = 1_790_000_000 * _NS
@@ -31,13 +30,14 @@ _ALLOCATIONS_BETWEEN_COLLECTIONS = 200_000
 
 @dataclass(frozen=True)
 class Written:
-    """A file, and the CPU time of a frame in seconds: to make its numbers up, and to record it."""
+    """How many frames are in a file, and how many of them were recorded; of each of these the CPU
+    time in seconds to make its numbers up, and to record it."""
 
-    path: str
     frames: int
+    recorded: int
     size: int
-    made_up: float
-    recorded: float
+    made_up_seconds: float
+    record_seconds: float
 
 
 class _Clock:
@@ -59,30 +59,62 @@ class _Clock:
         self.shown_ns += int(_NS * min(max(1 + self._pace, 0.5), 1.5))
 
 
-def _frames(seed: int, count: int) -> Iterator[Frame]:
-    clock = _Clock(seed)
-    source = SyntheticSource(VMS, VCPUS, clock=clock)
-    for number in range(count):
-        clock.tick()
-        snapshot = replace(source.read(), start_ns=clock.ns - _NS // 1000, end_ns=clock.ns)
-        yield Frame(_BEGIN_NS + number * _NS, snapshot, identify(snapshot))
+class _Writer:
+    """Takes the CPU time that is spent in it."""
+
+    def __init__(self, file: FileWriter) -> None:
+        self._file, self._blocks = file, Blocks(self._take)
+        self.frames, self.spent = 0, 0.0
+        self._last: Body | None = None
+
+    def _take(self, body: Body) -> None:
+        self._last = body
+        self._file.write(body)
+
+    def add(self, frame: Frame) -> None:
+        begin = time.process_time()
+        self._blocks.add(frame)
+        self.spent += time.process_time() - begin
+        self.frames += 1
+
+    def copy(self, first_ns: int, last_ns: int) -> None:
+        """The last block again, as if it were of another time."""
+        assert self._last is not None
+        self._file.write(replace(self._last, first_ns=first_ns, last_ns=last_ns))
+
+    def flush(self) -> None:
+        self._blocks.flush()
 
 
-def write(path: Path, seed: int, count: int = FRAMES) -> Written:
-    """Every seed is another day."""
+def write(path: Path, seed: int, every: int) -> Written:
+    """Every seed is another day; of so many blocks one is recorded, and the others are copies of it
+    but for their times."""
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS_BETWEEN_COLLECTIONS)
-    made_up = recorded = 0.0
-    with FileWriter(path, describe_host("synthetic"), overwrite=True) as writer:
-        blocks = Blocks(writer.write)
-        since = time.process_time()
-        for frame in _frames(seed, count):
-            made = time.process_time()
-            blocks.add(frame)
-            done = time.process_time()
-            made_up, recorded, since = made_up + made - since, recorded + done - made, done
-        blocks.flush()
-    return Written(str(path), count, writer.written, made_up / count, recorded / count)
+    clock, used = _Clock(seed), time.process_time()
+    source = SyntheticSource(VMS, VCPUS, clock=clock)
+    with FileWriter(path, describe_host("synthetic"), overwrite=True) as file:
+        writer = _Writer(file)
+        for number in range(BLOCKS * BLOCK_FRAMES):
+            clock.tick()
+            block, place = divmod(number, BLOCK_FRAMES)
+            if block % every == 0 or block == BLOCKS - 1:
+                writer.add(_frame(source, clock, number))
+            elif place == 0:
+                writer.copy(_unix_ns(number), _unix_ns(number + BLOCK_FRAMES - 1))
+        writer.flush()
+    made_up = time.process_time() - used - writer.spent
+    each = made_up / writer.frames, writer.spent / writer.frames
+    return Written(BLOCKS * BLOCK_FRAMES, writer.frames, file.written, *each)
+
+
+def _frame(source: SyntheticSource, clock: _Clock, number: int) -> Frame:
+    snapshot = replace(source.read(), start_ns=clock.ns - _NS // 1000, end_ns=clock.ns)
+    return Frame(_unix_ns(number), snapshot, identify(snapshot))
+
+
+def _unix_ns(number: int) -> int:
+    return _BEGIN_NS + number * _NS
 
 
 if __name__ == "__main__":
