@@ -66,14 +66,21 @@ def first_change(plain: bytes) -> Any:
     """What makes the first frame of a block of none; one of NONSENSE if there is none."""
     unpacker = msgpack.Unpacker(max_buffer_size=max(1, len(plain)), use_list=False)
     unpacker.feed(plain)
-    return unpacker.unpack()
+    for change in unpacker:
+        return change
+    raise ValueError("no frame")
 
 
 def shape_of(change: Any) -> tuple[int, Any]:
     """Of a frame that is made of none, its Unix time, and what shape() will say of it."""
     unix_ns, _, _, _, _, keys, vms, _, names, _ = change
-    _numbers((2 * unix_ns,))
-    return unix_ns, (keys, [(alive, lpt and lpt[3]) for _, _, alive, lpt, _ in vms], names)
+    keys, names = keys or (), names or ()
+    structures = [lpt[3] if lpt else None for _, _, _, lpt, _ in vms]
+    # Nothing but numbers: what is nested deeply cannot be compared.
+    for numbers in ((2 * unix_ns,), keys, names, *[told for told in structures if told]):
+        _numbers(numbers)
+    states = [(alive is True, told or None) for (_, _, alive, *_), told in zip(vms, structures)]
+    return unix_ns, (keys, states, names)
 
 
 def shape(snapshot: Snapshot) -> Any:
