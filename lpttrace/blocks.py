@@ -9,14 +9,16 @@ at: the longer the recording, the fewer of its frames are.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import ceil
 from typing import Callable, Optional
 
 import numpy as np
 import numpy.typing as npt
 
 from lpttrace.abi import TrapClass
+from lpttrace.blocks_lpt import LptHistory, LptWatch
 from lpttrace.blocks_rows import COLUMNS
 from lpttrace.blocks_sums import Subject, Sums
 from lpttrace.model import Guest
@@ -49,7 +51,7 @@ class Blocks:
     begin_ns and end_ns are the wall clock's. exposure has the seconds that each vCPU was there,
     [vcpus, n]. series says what the rows of counts [series, n, COLUMNS] and of times
     [series, n, BUCKETS] are of: an index of vcpus, and the class. first and last are snapshots,
-    last with all VMs that were ever seen.
+    last with all VMs that were ever seen. lpt is by name; problem says why reading ended early.
     """
 
     host: RecordedHost
@@ -65,6 +67,8 @@ class Blocks:
     series: tuple[tuple[int, TrapClass], ...]
     counts: npt.NDArray[np.float64]
     times: npt.NDArray[np.float32]
+    lpt: Mapping[str, LptHistory] = field(default_factory=dict)
+    problem: Optional[str] = None
 
     @cached_property
     def rows(self) -> Mapping[tuple[Subject, TrapClass], int]:
@@ -93,7 +97,8 @@ def reduce(
     reducer = _Reducer(recording.host, group)
     for frame in _selected(recording, window, reducer):
         reducer.see(frame)
-    return reducer.end()
+    found = reducer.end()
+    return found and replace(found, problem=recording.problem)
 
 
 def _selected(recording: Frames, window: Optional[Window], reducer: _Reducer) -> Iterator[Frame]:
@@ -101,8 +106,9 @@ def _selected(recording: Frames, window: Optional[Window], reducer: _Reducer) ->
     if isinstance(recording, ThinFrames):
         ends = [frame.unix_ns for frame in recording.thin(1 << 62, begin, end)]
         if ends:
-            every_ns = reducer.expect(ends[-1] - ends[0])
-            yield from recording.thin(every_ns, begin, end)
+            every_ns, look_ns = reducer.expect(ends[-1] - ends[0])
+            yield from recording.thin(every_ns, begin, end, look_ns)
+            reducer.frames = recording.count(begin, end)
         return
     for frame in recording.frames():
         if frame.unix_ns > end:
@@ -117,29 +123,35 @@ class _Reducer:
     def __init__(self, host: RecordedHost, group: Group) -> None:
         self._host = host
         self._sums = Sums(group, MOST)
+        self._lpt = LptWatch(group)
         self._seconds: list[float] = []
         self._every_ns = 0.0
-        self._frames = 0
+        self._step_ns = 0
+        self.frames = 0
         self._begin_ns = self._read_ns = 0
         self._first: Optional[Snapshot] = None
         self._last: Optional[Snapshot] = None
         self._guests: dict[VmKey, Guest] = {}
         self._unread: Optional[Frame] = None
 
-    def expect(self, span_ns: int) -> int:
-        """How far frames are to be apart, where it is known how long it all is; then blocks begin
-        as long as they end."""
-        self._every_ns = max(0, span_ns) / MOST
-        return int(min(self._every_ns, _LONGEST_STEP_NS) * _ABOUT)
+    def expect(self, span_ns: int) -> tuple[int, int]:
+        """How far frames are to be apart, where it is known how long it all is, and how often to
+        look; then blocks begin as long as they end, and all that is seen is wanted."""
+        # Not quite as many as there may be: one more would make half of them.
+        self._every_ns = max(0, span_ns) / (MOST - 2)
+        looks = max(1, ceil(self._every_ns / _LONGEST_STEP_NS))
+        self._step_ns = int(self._every_ns / looks * _ABOUT)
+        return int(self._every_ns * _ABOUT), self._step_ns
 
     def _wants(self, unix_ns: int) -> bool:
         """Whether a frame of then would be looked at, or passed over."""
         since = unix_ns - self._read_ns
-        return since < 0 or since >= min(self._every_ns, _LONGEST_STEP_NS) * _ABOUT
+        step_ns = self._step_ns or min(self._every_ns, _LONGEST_STEP_NS) * _ABOUT
+        return since < 0 or since >= step_ns
 
     def see(self, frame: Frame) -> None:
         """The next frame."""
-        self._frames += 1
+        self.frames += 1
         self._unread = frame
         if self._wants(frame.unix_ns):
             self._read(frame)
@@ -155,19 +167,21 @@ class _Reducer:
             self._seconds[-2:] = [sum(self._seconds[-2:])]
         sums = self._sums.result(len(self._seconds))
         return Blocks(
-            *(self._host, self._begin_ns, self._read_ns, self._frames),
+            *(self._host, self._begin_ns, self._read_ns, self.frames),
             *(self._first, self._last, self._guests, np.array(self._seconds)),
             sums.vcpus,
             sums.exposure,
             sums.series,
             sums.counts,
             sums.times,
+            self._lpt.histories(),
         )
 
     def _read(self, frame: Frame) -> None:
         self._unread = None
         snapshot = frame.snapshot
         self._guests.update(frame.guests)
+        self._lpt.see(snapshot, frame.guests)
         if self._last is None:
             self._first, self._begin_ns = snapshot, frame.unix_ns
             self._sums.begin(snapshot, frame.guests)

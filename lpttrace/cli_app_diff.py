@@ -19,7 +19,8 @@ Examples:
   lpttrace report monday.lpt --html monday.html"""
 
 _DIFF_EPILOG = """BEFORE and AFTER are recordings, or directories of recordings of several runs
-each; then what differs from run to run counts as noise. With windows, one recording will do.
+each; then what differs from run to run counts as noise. Files that `record` made with --max-size or
+--keep are one run as long as one goes on where another ended. With windows, one recording will do.
 FROM and TO are times of day (UTC), +90s, +5m or +1h from the recording's begin, or dates with time.
 
 A row is regressed or improved if its change is at least the threshold, and would come about by
@@ -44,7 +45,10 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=_DIFF_EPILOG)(diff)
 
 
-def report(file: str = typer.Argument(..., metavar="FILE"), html: str = _HTML) -> None:
+def report(
+    files: list[str] = typer.Argument(..., metavar="FILE...", help="Several are one recording."),
+    html: str = _HTML,
+) -> None:
     """Say what a recording shows: what ran, what it cost, and what could not be seen."""
 
     def body() -> int:
@@ -53,7 +57,7 @@ def report(file: str = typer.Argument(..., metavar="FILE"), html: str = _HTML) -
         need()
         from lpttrace import cli_diff
 
-        return cli_diff.report(file, html)
+        return cli_diff.report(files, html)
 
     raise typer.Exit(guarded(body))
 

@@ -40,11 +40,15 @@ Without a terminal, or with --batch or --json, frames come as fast as they can b
 one frame about all of the recording, with every VM that ended meanwhile. MOMENT is a time since
 the begin (90s, 10m), a time of day in UTC (10:15), or both (2026-11-25T10:15:30Z).
 
+Several files, or those of a directory, are shown as one recording, such as those that `record` made
+with --max-size or --keep.
+
 A recording that is cut off or damaged is shown to where that is, and a line says so.
 
 \b
 Examples:
   lpttrace replay run.lpt
+  lpttrace replay /var/lib/lpttrace --from 2026-11-25T10:15
   lpttrace replay run.lpt --from 10:15 --speed 10
   lpttrace replay run.lpt --once --classes
   lpttrace replay run.lpt --json --interval 1m | jq .losses"""
@@ -148,13 +152,17 @@ def record(
     raise typer.Exit(guarded(body))
 
 
-_FILE = typer.Argument(..., metavar="FILE", help="What `record` has written.")
+_FILES = typer.Argument(
+    ...,
+    metavar="FILE...",
+    help="What `record` has written: a file, or several or a directory as one.",
+)
 _FROM = typer.Option("", "--from", metavar="MOMENT", help="Begin there.")
 _UNTIL = typer.Option("", "--until", metavar="MOMENT", help="End there.")
 
 
 def replay(
-    file: str = _FILE,
+    files: list[str] = _FILES,
     once: bool = typer.Option(False, "--once", help="One frame, about all of it."),
     batch: bool = BATCH,
     as_json: bool = AS_JSON,
@@ -182,7 +190,7 @@ def replay(
 
         check_sort(sort)
         return cli_replay.replay(
-            file,
+            files,
             cli_replay.Window(begin, end),
             TopOptions(once, batch, as_json, 1.0, count, sort, pattern, vcpus, classes, events),
             ns_of(interval, "--interval") if interval else 0,
@@ -193,7 +201,7 @@ def replay(
 
 
 def export(
-    file: str = _FILE,
+    files: list[str] = _FILES,
     form: str = typer.Option(
         ..., "--to", metavar="FORMAT", help="csv, json, parquet or openmetrics."
     ),
@@ -219,7 +227,7 @@ def export(
         from lpttrace.exporter_view import View
 
         return cli_export.export(
-            file,
+            files,
             cli_export.ExportOptions(
                 form,
                 output,

@@ -17,7 +17,7 @@ from lpttrace.diff_page import page as diff_page
 from lpttrace.diff_text import text as diff_text
 from lpttrace.diff_types import Options
 from lpttrace.diff_windows import parse_window
-from lpttrace.errors import LpttraceError, UsageError
+from lpttrace.errors import LpttraceError
 from lpttrace.model import Guest
 from lpttrace.model_order import matcher
 from lpttrace.recording_types import Frames
@@ -30,7 +30,8 @@ __all__ = ["FAILED", "DiffOptions", "Opener", "diff", "group_of", "report"]
 FAILED = 7
 """The exit status if --fail-on found what it names."""
 
-Opener = Callable[[str], AbstractContextManager[Frames]]
+Opener = Callable[[Sequence[str]], AbstractContextManager[Frames]]
+"""Several files are one recording."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +52,16 @@ class DiffOptions:
     html: str = ""
 
 
-def _open(path: str) -> AbstractContextManager[Frames]:
+def _open(paths: Sequence[str]) -> AbstractContextManager[Frames]:
     # The reader's libraries are not needed by anything else here.
-    from lpttrace.recording_reader import Recording
+    from lpttrace.recording_set import open_recordings
 
-    return Recording(path)
+    return open_recordings(paths)
 
 
-def report(path: str, html: str = "", opener: Opener = _open) -> int:
+def report(paths: Sequence[str], html: str = "", opener: Opener = _open) -> int:
     """Text on stdout, or a page in a file."""
-    found = report_of(_reduced(path, opener, by_label))
+    found = report_of(_reduced(paths, opener, by_label))
     if html:
         _write(html, report_page(found))
     else:
@@ -84,26 +85,24 @@ def diff(options: DiffOptions, opener: Opener = _open) -> int:
 
 def _compared(options: DiffOptions, opener: Opener) -> Compared:
     group = group_of(options.vms, options.together)
-    before = [
-        _reduced(path, opener, group, options.before_window) for path in _files(options.before)
-    ]
-    after = [_reduced(path, opener, group, options.after_window) for path in _files(options.after)]
+    before = [_reduced(run, opener, group, options.before_window) for run in _runs(options.before)]
+    after = [_reduced(run, opener, group, options.after_window) for run in _runs(options.after)]
     judging = Options(options.alpha, options.threshold / 100)
     return compare(before, after, judging)
 
 
-def _files(paths: Sequence[str]) -> list[str]:
-    """Of a directory, all files in it."""
-    found: list[str] = []
+def _runs(paths: Sequence[str]) -> list[list[str]]:
+    """The files of each run; of a directory, all that are in it."""
+    found: list[list[str]] = []
     for path in paths:
-        if Path(path).is_dir():
-            inside = sorted(str(file) for file in Path(path).iterdir() if file.is_file())
-            if not inside:
-                raise UsageError(f"cannot compare {path}: there is no file in this directory")
-            found += inside
-        else:
-            found.append(path)
+        found += _runs_in(Path(path)) if Path(path).is_dir() else [[path]]
     return found
+
+
+def _runs_in(directory: Path) -> list[list[str]]:
+    from lpttrace.recording_set import recordings_in, runs_of
+
+    return runs_of(recordings_in(directory))
 
 
 def group_of(vms: Sequence[str], together: Sequence[str]) -> Group:
@@ -124,8 +123,9 @@ def _name(guest: Guest) -> str:
     return guest.name.removesuffix(f"[{guest.pid}]")
 
 
-def _reduced(path: str, opener: Opener, group: Group, window: str = "") -> Blocks:
-    with opener(path) as recording:
+def _reduced(paths: Sequence[str], opener: Opener, group: Group, window: str = "") -> Blocks:
+    path = f"{paths[0]} and {len(paths) - 1} more" if len(paths) > 1 else paths[0]
+    with opener(paths) as recording:
         limits = parse_window(window, _begin(recording, path)) if window else None
         blocks = reduce(recording, group, limits)
     if blocks is None:

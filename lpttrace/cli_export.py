@@ -16,7 +16,7 @@ from lpttrace.cli_replay import Window, window
 from lpttrace.errors import UsageError
 from lpttrace.export import LABELS, Tabulator, rows, write_csv, write_json
 from lpttrace.exporter_view import View
-from lpttrace.recording_reader import Recording
+from lpttrace.recording_set import open_recordings
 from lpttrace.recording_types import Frame
 
 __all__ = ["FORMATS", "ExportOptions", "export", "labels_of"]
@@ -49,12 +49,12 @@ def labels_of(told: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def export(path: str, options: ExportOptions) -> int:
+def export(paths: Sequence[str], options: ExportOptions) -> int:
     """Write a recording in another format."""
     if options.form not in FORMATS:
         raise UsageError(f"cannot export to {options.form!r}; say one of {', '.join(FORMATS)}")
     labels = labels_of(options.labels)
-    with Recording(path) as recording:
+    with open_recordings(paths) as recording:
         frames = window(recording, options.part, options.every_ns)
         tabulator = Tabulator(recording.host, options.view)
         if options.form == "parquet":

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Optional
@@ -14,8 +14,9 @@ from lpttrace.cli_run import Printer, TopOptions, on_a_terminal
 from lpttrace.errors import LpttraceError
 from lpttrace.model import Guest, Model
 from lpttrace.model_sampler import Sampler
-from lpttrace.recording_reader import Recording
+from lpttrace.recording_blocks import BlockFrames
 from lpttrace.recording_replay import ReplaySource
+from lpttrace.recording_set import open_recordings
 from lpttrace.recording_types import Frame
 from lpttrace.snapshot import Snapshot, VmKey
 
@@ -34,9 +35,11 @@ class Window:
     end: str = ""
 
 
-def replay(path: str, part: Window, options: TopOptions, every_ns: int, speed: float) -> int:
+def replay(
+    paths: Sequence[str], part: Window, options: TopOptions, every_ns: int, speed: float
+) -> int:
     """Full screen on a terminal, else frames on stdout: as fast as they can be read."""
-    with Recording(path) as recording:
+    with open_recordings(paths) as recording:
         batch = options.once or options.batch or options.as_json or options.count
         if on_a_terminal() and not batch:
             return _screen(recording, part, options, speed)
@@ -50,7 +53,7 @@ def replay(path: str, part: Window, options: TopOptions, every_ns: int, speed: f
     return 0
 
 
-def _screen(recording: Recording, part: Window, options: TopOptions, speed: float) -> int:
+def _screen(recording: BlockFrames, part: Window, options: TopOptions, speed: float) -> int:
     from lpttrace.top import View
     from lpttrace.top_replay import run
 
@@ -66,12 +69,12 @@ def _screen(recording: Recording, part: Window, options: TopOptions, speed: floa
     return run(source, View(1.0, options.sort, options.pattern, kind, host))
 
 
-def _bounds(recording: Recording, part: Window) -> tuple[Optional[int], Optional[int]]:
+def _bounds(recording: BlockFrames, part: Window) -> tuple[Optional[int], Optional[int]]:
     begin_ns = recording.blocks[0].head.first_ns if recording.blocks else 0
     return moment_ns(part.begin, "--from", begin_ns), moment_ns(part.end, "--until", begin_ns)
 
 
-def window(recording: Recording, part: Window, every_ns: int) -> Iterator[Frame]:
+def window(recording: BlockFrames, part: Window, every_ns: int) -> Iterator[Frame]:
     """The frames of a part, at least so far from each other; LpttraceError if there is none."""
     begin_ns, end_ns = _bounds(recording, part)
     found = recording.thin(every_ns, begin_ns or 0, end_ns)

@@ -76,10 +76,10 @@ def feed_of(options: SourceOptions) -> Feed:
 
 
 def _replay(options: SourceOptions) -> Feed:
-    from lpttrace.recording_reader import Recording
     from lpttrace.recording_replay import ReplaySource
+    from lpttrace.recording_set import open_recordings
 
-    source = ReplaySource(Recording(options.replay))
+    source = ReplaySource(open_recordings([options.replay]))
     return Feed(source, source.identify, "replay", source.recording.host.kernel)
 
 

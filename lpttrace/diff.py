@@ -10,6 +10,7 @@ from lpttrace.blocks import Blocks, Subject
 from lpttrace.diff_families import Family, Sides, corrected, family, tail_families
 from lpttrace.diff_host import host_differences
 from lpttrace.diff_load import busier, loads, matched
+from lpttrace.diff_lpt import lpt_changes
 from lpttrace.diff_rows import rows_of
 from lpttrace.diff_sight import Blind, blind_rows, blindness
 from lpttrace.diff_tables import Item, Side, items_of, subjects_of
@@ -49,7 +50,7 @@ def compare(
     difference = Difference(
         *(options, tuple(map(_facts, before)), tuple(map(_facts, after))),
         *(host_differences(before, after), tuple(load), tuple(sorted(rows, key=_rank))),
-        *(only_before, only_after),
+        *(only_before, only_after, lpt_changes(before, after)),
     )
     return Compared(difference, sides)
 
@@ -61,7 +62,8 @@ def _rank(row: Row) -> tuple[int, float]:
 def _facts(run: Blocks) -> SideFacts:
     seconds = float(run.seconds.mean())
     blocks = len(run.seconds)
-    return SideFacts(run.host, run.begin_ns, run.end_ns, run.frames, blocks, seconds)
+    times = run.begin_ns, run.end_ns
+    return SideFacts(run.host, *times, run.frames, blocks, seconds, run.problem)
 
 
 def _families(

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any, Optional
 
-from lpttrace.diff_types import Bounds, Difference, Load, Row, SideFacts
+from lpttrace.blocks_lpt import LptHistory
+from lpttrace.diff_types import Bounds, Difference, Load, LptChange, Row, SideFacts
 
 __all__ = ["SCHEMA", "document", "encode"]
 
@@ -34,6 +35,7 @@ def document(found: Difference) -> dict[str, Any]:
         "host_differences": [asdict(one) for one in found.hosts],
         "only_before": list(found.only_before),
         "only_after": list(found.only_after),
+        "lpt": [_lpt(change) for change in found.lpt],
         "loads": [_load(load) for load in found.loads],
         "rows": [_row(row) for row in found.rows],
     }
@@ -47,12 +49,25 @@ def _side(side: SideFacts) -> dict[str, Any]:
         "frames": side.frames,
         "blocks": side.blocks,
         "block_seconds": side.block_seconds,
+        "problem": side.problem,
     }
 
 
 def _iso(ns: int) -> str:
     moment = datetime.fromtimestamp(ns / _NS, timezone.utc)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _lpt(change: LptChange) -> dict[str, Any]:
+    return {"vm": change.vm, "before": _history(change.before), "after": _history(change.after)}
+
+
+def _history(history: LptHistory) -> dict[str, Any]:
+    phases = [
+        {"state": state, "pv_hz": pv_hz or None, "native_hz": native_hz or None}
+        for state, pv_hz, native_hz in history.phases
+    ]
+    return {"phases": phases, "updates": history.updates}
 
 
 def _load(load: Load) -> dict[str, Any]:

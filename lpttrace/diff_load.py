@@ -36,7 +36,8 @@ def _names(runs: Sequence[Blocks]) -> set[str]:
 
 def _renamed(run: Blocks, old: str, new: str) -> Blocks:
     vcpus = (Subject(new if s.vm == old else s.vm, s.vcpu) for s in run.vcpus)
-    return replace(run, vcpus=tuple(vcpus))
+    lpt = {new if name == old else name: history for name, history in run.lpt.items()}
+    return replace(run, vcpus=tuple(vcpus), lpt=lpt)
 
 
 def loads(sides: Sequence[Side], subjects: Sequence[Subject]) -> list[Load]:

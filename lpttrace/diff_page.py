@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from lpttrace.diff import Compared
+from lpttrace.diff_lpt import LPT_TITLES, lpt_cells
 from lpttrace.diff_text import LOAD_TITLES
 from lpttrace.diff_types import Difference, Row
 from lpttrace.diff_words import (
@@ -76,6 +77,10 @@ def _subject(row: Row) -> str:
 def _sections(compared: Compared) -> Iterator[Section]:
     found = compared.difference
     yield _hosts(found)
+    if found.lpt:
+        cells_of = [lpt_cells(change) for change in found.lpt]
+        table = Table(LPT_TITLES, cells_of, range(3), prose=True)
+        yield Section("Live Physical Time changed", tables=[table])
     rows = shown(found, False)
     yield Section(
         "What changed",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lpttrace.diff_lpt import LPT_TITLES, lpt_cells
 from lpttrace.diff_types import Difference
 from lpttrace.diff_words import (
     ROW_TITLES,
@@ -33,6 +34,9 @@ def _lines(found: Difference, everything: bool) -> Iterator[str]:
         yield from (f"{side:7}{side_line(one)}" for one in facts)
     yield from _hosts(found)
     yield from unmatched(found)
+    if found.lpt:
+        yield "\nLive Physical Time changed:"
+        yield table(LPT_TITLES, [lpt_cells(change) for change in found.lpt], left=range(3))
     if found.loads:
         yield "\nload, per vCPU:"
         yield table(LOAD_TITLES, [load_cells(load) for load in found.loads], left=(0,))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from lpttrace.abi import TrapClass
+from lpttrace.blocks_lpt import LptHistory
 from lpttrace.recording_types import RecordedHost
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Difference",
     "HostDifference",
     "Load",
+    "LptChange",
     "Options",
     "Row",
     "SideFacts",
@@ -106,8 +108,18 @@ class Load:
 
 
 @dataclass(frozen=True)
+class LptChange:
+    """A VM whose LPT is not the same on both sides, or was not throughout."""
+
+    vm: str
+    before: LptHistory
+    after: LptHistory
+
+
+@dataclass(frozen=True)
 class SideFacts:
-    """A recording, or the window of it that was compared; times are the wall clock's."""
+    """A recording, or the window of it that was compared; times are the wall clock's. problem says
+    why reading ended early."""
 
     host: RecordedHost
     begin_ns: int
@@ -115,6 +127,7 @@ class SideFacts:
     frames: int
     blocks: int
     block_seconds: float
+    problem: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +142,7 @@ class Difference:
     rows: tuple[Row, ...]
     only_before: tuple[str, ...] = ()
     only_after: tuple[str, ...] = ()
+    lpt: tuple[LptChange, ...] = ()
 
     def having(self, verdict: str) -> tuple[Row, ...]:
         """The rows with this verdict, in order."""

@@ -61,10 +61,11 @@ def span(seconds: float) -> str:
 def side_line(side: SideFacts) -> str:
     """Where, when, and how much of it."""
     host = side.host
+    early = f"; ended early: {printable(side.problem)}" if side.problem else ""
     return (
         f"{printable(host.hostname)}, Linux {printable(host.kernel)}, {moment(side.begin_ns)}, "
         f"{span((side.end_ns - side.begin_ns) / 1e9)}, {side.frames} frames in {side.blocks} "
-        f"blocks of {span(side.block_seconds)}"
+        f"blocks of {span(side.block_seconds)}{early}"
     )
 
 

@@ -7,6 +7,7 @@ Nothing that is read is trusted. What makes no sense raises one of NONSENSE.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple
 from typing import Any, NamedTuple, Optional
 
 import msgpack
@@ -35,7 +36,7 @@ from lpttrace.snapshot import (
 )
 from lpttrace.snapshot_upkeep import ProgramRuns, Room, Upkeep
 
-__all__ = ["NONSENSE", "apply", "unfold"]
+__all__ = ["NONSENSE", "apply", "first_change", "shape", "shape_of", "unfold"]
 
 NONSENSE = (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError)
 """What is raised for what makes no sense."""
@@ -59,6 +60,37 @@ def unfold(plain: bytes, schema: Schema) -> Iterator[Frame]:
         yield frame
     if unpacker.tell() != len(plain):
         raise ValueError("a frame has no end")
+
+
+def first_change(plain: bytes) -> Any:
+    """What makes the first frame of a block of none; one of NONSENSE if there is none."""
+    unpacker = msgpack.Unpacker(max_buffer_size=max(1, len(plain)), use_list=False)
+    unpacker.feed(plain)
+    for change in unpacker:
+        return change
+    raise ValueError("no frame")
+
+
+def shape_of(change: Any) -> tuple[int, Any]:
+    """Of a frame that is made of none, its Unix time, and what shape() will say of it."""
+    unix_ns, _, _, _, _, keys, vms, _, names, _ = change
+    keys, names = keys or (), names or ()
+    structures = [lpt[3] if lpt else None for _, _, _, lpt, _ in vms]
+    # Nothing but numbers: what is nested deeply cannot be compared.
+    for numbers in ((2 * unix_ns,), keys, names, *[told for told in structures if told]):
+        _numbers(numbers)
+    states = [(alive is True, told or None) for (_, _, alive, *_), told in zip(vms, structures)]
+    return unix_ns, (keys, states, names)
+
+
+def shape(snapshot: Snapshot) -> Any:
+    """Which VMs and vCPUs are in it, which of them are alive, and what LPT they have: equal to that
+    of another one if these are."""
+    keys = tuple([number for vm in snapshot.vms for number in (vm.key.index, vm.key.seen_ns)])
+    names = tuple([number for vcpu in snapshot.vcpus for number in vcpu_name(vcpu)])
+    structures = [vm.lpt.structure if vm.lpt else None for vm in snapshot.vms]
+    told = [structure and astuple(structure) for structure in structures]
+    return keys, [(vm.alive, lpt) for vm, lpt in zip(snapshot.vms, told)], names
 
 
 def apply(before: Frame, change: Any, schema: Schema) -> Frame:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import TracebackType
-from typing import BinaryIO, Optional
+from typing import Any, BinaryIO, Optional
 
-from lpttrace.recording_decode import NONSENSE, unfold
+from lpttrace.recording_blocks import Block, BlockFrames, First
+from lpttrace.recording_decode import NONSENSE, apply, first_change, shape_of, unfold
+from lpttrace.recording_encode import NO_FRAME
 from lpttrace.recording_format import (
     BLOCK_BYTES,
     FRAMES,
@@ -28,25 +29,17 @@ from lpttrace.recording_format import (
 from lpttrace.recording_schema import Schema, parse_schema
 from lpttrace.recording_types import Frame, RecordedHost
 
-__all__ = ["Block", "Recording"]
+__all__ = ["Recording"]
 
 
-@dataclass(frozen=True)
-class Block:
-    """Frames that can be read without those of others: where in the file, and since when."""
-
-    offset: int
-    head: BlockHead
-
-
-class Recording:
+class Recording(BlockFrames):
     """Frames of a file. A context manager; what is added to the file meanwhile is not seen."""
 
     def __init__(self, path: str) -> None:
         """RecordingError if it is no recording, or cannot even be read to its first frame;
         ProtocolError if it is one that this lpttrace does not know how to read."""
         self.path = path
-        self.problem: Optional[str] = None
+        self._problem: Optional[str] = None
         self._file, self._size = _open(path)
         try:
             check_start(self._file.read(START_BYTES), path)
@@ -55,9 +48,6 @@ class Recording:
         except BaseException:
             self._file.close()
             raise
-
-    def __enter__(self) -> Recording:
-        return self
 
     def __exit__(
         self,
@@ -72,51 +62,20 @@ class Recording:
         """Where it was made."""
         return self._host
 
-    def frames(self) -> Iterator[Frame]:
-        """All whole frames."""
-        return self.frames_from(0)
+    @property
+    def problem(self) -> Optional[str]:
+        """Where it is cut off or damaged, as far as it has been read."""
+        return self._problem
 
-    def frames_from(self, number: int) -> Iterator[Frame]:
-        """All whole frames of blocks from that one on."""
-        last_ns = 0
-        for block in self.blocks[number:]:
-            for frame in self._frames_of(block):
-                if frame.snapshot.end_ns < last_ns:
-                    self._ends(block.offset)
-                    return
-                last_ns = frame.snapshot.end_ns
-                yield frame
-            if self.problem is not None and self._end <= block.offset:
-                return
+    def follows(self, block: Block, last_ns: int, end_ns: int) -> bool:
+        """Whether time goes on; where it does not, the recording ends."""
+        if end_ns < last_ns:
+            self._ends(block.offset)
+        return end_ns >= last_ns
 
-    def thin(
-        self, every_ns: int, begin_ns: int = 0, end_ns: Optional[int] = None
-    ) -> Iterator[Frame]:
-        """Of the frames from begin_ns to end_ns (Unix time) the first one, the next after at least
-        so long, and so on, and the last one. What is between is mostly not even read."""
-        blocks = [
-            block
-            for block in self.blocks
-            if block.head.last_ns >= begin_ns and (end_ns is None or block.head.first_ns <= end_ns)
-        ]
-        due, last = begin_ns, None
-        for number, block in enumerate(blocks, 1):
-            final = number == len(blocks)
-            if block.head.last_ns < due and not final:
-                continue
-            for frame in self._frames_of(block):
-                if frame.unix_ns < begin_ns or (end_ns is not None and frame.unix_ns > end_ns):
-                    continue
-                last = frame
-                if frame.unix_ns >= due:
-                    due, last = frame.unix_ns + every_ns, None
-                    yield frame
-                    if block.head.last_ns < due and not final:
-                        break
-            if self.problem is not None and self._end <= block.offset:
-                break
-        if last is not None:
-            yield last
+    def is_end(self, block: Block) -> bool:
+        """Whether this block, or one before, is damaged."""
+        return self._problem is not None and self._end <= block.offset
 
     def _begin(self) -> tuple[RecordedHost, Schema, bytes]:
         head = BlockHead.parse(self._file.read(BLOCK_BYTES))
@@ -154,7 +113,27 @@ class Recording:
         self._file.seek(block.offset + BLOCK_BYTES)
         return unseal(block.head, self._file.read(block.head.packed))
 
-    def _frames_of(self, block: Block) -> Iterator[Frame]:
+    def first_of(self, block: Block) -> Optional[First]:
+        """Its first frame; None if it is damaged."""
+        plain = self._plain(block)
+        try:
+            change = None if plain is None else first_change(plain)
+            if change is not None:
+                return First(*shape_of(change), lambda: self._make(block, change))
+        except NONSENSE:
+            pass
+        self._ends(block.offset)
+        return None
+
+    def _make(self, block: Block, change: Any) -> Optional[Frame]:
+        try:
+            return apply(NO_FRAME, change, self._schema)
+        except NONSENSE:
+            self._ends(block.offset)
+            return None
+
+    def frames_of(self, block: Block) -> Iterator[Frame]:
+        """All of them; fewer if it is damaged."""
         plain = self._plain(block)
         if plain is None:
             self._ends(block.offset)
@@ -172,9 +151,9 @@ class Recording:
             self._ends(block.offset)
 
     def _ends(self, offset: int) -> None:
-        if self.problem is None or offset < self._end:
+        if self._problem is None or offset < self._end:
             self._end = offset
-            self.problem = (
+            self._problem = (
                 f"{self.path} is cut off or damaged at byte {offset} of {self._size}: what comes "
                 "before is read"
             )

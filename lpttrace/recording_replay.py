@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Callable, Optional
 
 from lpttrace.model import Guest
+from lpttrace.recording_blocks import BlockFrames
 from lpttrace.recording_format import RecordingError
-from lpttrace.recording_reader import Recording
 from lpttrace.recording_types import Frame
 from lpttrace.snapshot import Snapshot, VmKey
 
@@ -21,7 +21,7 @@ __all__ = ["Cursor", "Player", "ReplaySource"]
 class Cursor:
     """A place in a recording: the frame of a moment, and the one before it."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: BlockFrames) -> None:
         """RecordingError if there is not one frame."""
         self._recording = recording
         self._begins = [block.head.first_ns for block in recording.blocks]
@@ -116,7 +116,9 @@ class Player:
 class ReplaySource:
     """Plays a recording once, and stays at its end."""
 
-    def __init__(self, recording: Recording, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(
+        self, recording: BlockFrames, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
         """RecordingError if there is not one frame."""
         self.recording = recording
         self.cursor = Cursor(recording)

@@ -51,6 +51,10 @@ class Frames(Protocol):
     def host(self) -> RecordedHost:
         """The same for all frames."""
 
+    @property
+    def problem(self) -> Optional[str]:
+        """Why reading ended early, as far as has been read; None if it did not."""
+
     def frames(self) -> Iterator[Frame]:
         """All whole frames from the first on, each time anew; in the order of time."""
 
@@ -59,8 +63,15 @@ class Frames(Protocol):
 class ThinFrames(Protocol):
     """Frames that need not all be decoded."""
 
+    def count(self, begin_ns: int = 0, end_ns: Optional[int] = None) -> int:
+        """How many frames there are from begin_ns to end_ns."""
+
     def thin(
-        self, every_ns: int, begin_ns: int = 0, end_ns: Optional[int] = None
+        self,
+        every_ns: int,
+        begin_ns: int = 0,
+        end_ns: Optional[int] = None,
+        look_ns: Optional[int] = None,
     ) -> Iterator[Frame]:
         """Of those from begin_ns to end_ns (Unix time) the first one, the next after at least so
-        long, and so on, and the last one."""
+        long, and so on, and the last one; recording_blocks has what look_ns is."""

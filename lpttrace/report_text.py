@@ -102,6 +102,8 @@ def facts(found: Report) -> Iterator[str]:
     lost = {name: value for name, value in found.losses.items() if value}
     yield "losses: " + (", ".join(f"{name} {value}" for name, value in lost.items()) or "none")
     yield from found.shortages
+    if blocks.problem:
+        yield f"ended early: {printable(blocks.problem)}"
 
 
 def use_cells(use: Use) -> tuple[str, ...]:

@@ -301,8 +301,10 @@ def consume(path: Path, expected: Optional[list[Frame]]) -> tuple[int, str]:
             for frame in recording.frames() if expected else use(recording.frames()):
                 assert expected is None or frame == expected[number]
                 number += 1
-            for _ in recording.thin(10**9):
-                pass
+            for look_ns in (None, 10**7, 10**11):
+                for _ in recording.thin(10**9 if look_ns is None else 10**12, look_ns=look_ns):
+                    pass
+            recording.count(10**9)
             return number, recording.problem or ""
     except LpttraceError as error:
         return number, str(error)

@@ -31,7 +31,7 @@ from lpttrace.snapshot import (
     VmKey,
 )
 
-__all__ = ["CTL_READ", "CTL_WRITE", "HOST", "PTP", "Plan", "Recording", "record"]
+__all__ = ["CTL_READ", "CTL_WRITE", "HOST", "PTP", "RANDOM", "Plan", "Recording", "record"]
 
 SECOND = 10**9
 START = 1_790_000_000 * SECOND
@@ -91,6 +91,7 @@ class Recording:
 
     host: RecordedHost
     made: Sequence[Frame]
+    problem: Optional[str] = None
 
     def frames(self) -> Iterator[Frame]:
         """All of them."""

@@ -29,9 +29,18 @@ class Thin(Recording):
 
     decoded = 0
 
+    def count(self, begin_ns: int = 0, end_ns: Optional[int] = None) -> int:
+        end_ns = 1 << 63 if end_ns is None else end_ns
+        return sum(begin_ns <= frame.unix_ns <= end_ns for frame in self.made)
+
     def thin(
-        self, every_ns: int, begin_ns: int = 0, end_ns: Optional[int] = None
+        self,
+        every_ns: int,
+        begin_ns: int = 0,
+        end_ns: Optional[int] = None,
+        look_ns: Optional[int] = None,
     ) -> Iterator[Frame]:
+        every_ns = every_ns if look_ns is None else min(every_ns, look_ns)
         end_ns = 1 << 63 if end_ns is None else end_ns
         inside = [frame for frame in self.made if begin_ns <= frame.unix_ns <= end_ns]
         due = begin_ns

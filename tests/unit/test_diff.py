@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -23,6 +23,7 @@ from lpttrace.errors import LpttraceError, UsageError
 from lpttrace.recording_types import Frames
 from lpttrace.synthetic import SyntheticSource, identify
 from tests.unit.conftest import NASTY
+from tests.unit.recorded import record as to_file
 from tests.unit.recordings import CTL_READ, HOST, SECOND, START, Plan, Recording, record
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -48,7 +49,8 @@ def recordings() -> Mapping[str, Recording]:
 
 
 @contextmanager
-def opened(path: str) -> Iterator[Frames]:
+def opened(paths: Sequence[str]) -> Iterator[Frames]:
+    (path,) = paths
     yield recordings()[Path(path).name]
 
 
@@ -143,11 +145,13 @@ def test_windows_of_one_recording(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_several_runs_in_a_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("before", "renamed"):
-        (tmp_path / name).touch()
-    _, text = diffed(capsys, str(tmp_path), "slower", as_json=True)
+        to_file(tmp_path / name, list(recordings()[name].made), HOST)
+    (tmp_path / "notes.txt").write_text("no recording")
+    diff(DiffOptions([str(tmp_path)], [str(tmp_path / "before")], as_json=True))
+    text = capsys.readouterr().out
     assert [len(json.loads(text)[side]) for side in ("before", "after")] == [2, 1]
     (tmp_path / "none").mkdir()
-    with pytest.raises(UsageError, match="no file in this directory"):
+    with pytest.raises(LpttraceError, match="no recording in this directory"):
         diffed(capsys, str(tmp_path / "none"), "slower")
 
 
@@ -175,19 +179,19 @@ def test_windows_that_make_no_sense(text: str) -> None:
 @pytest.mark.parametrize("name", ["short", "empty"])
 def test_too_little_is_said(name: str) -> None:
     with pytest.raises(LpttraceError, match=f"cannot analyse {name}: fewer than two frames"):
-        report(name, opener=opened)
+        report([name], opener=opened)
     window = DiffOptions([name], ["before"], "+1000s..+2000s")
     with pytest.raises(LpttraceError, match=f"cannot analyse {name}"):
         diff(window, opened)
 
 
 def test_report_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    assert report("blind", opener=opened) == 0
+    assert report(["blind"], opener=opened) == 0
     text = capsys.readouterr().out
     assert "host-a: Linux 6.1.0, aarch64, 8 x Cortex-A57, nVHE, counter 25 MHz" in text
     assert "timer traps: no kvm_handle_sys_reg here" in text
     assert "1000 web all 4" in text and "n/a" in text
-    report("nasty", opener=opened)
+    report(["nasty"], opener=opened)
     assert "\x1b" not in capsys.readouterr().out
 
 
@@ -208,7 +212,7 @@ def test_report_of_made_up_hosts(capsys: pytest.CaptureFixture[str]) -> None:
         )
         now[0] += SECOND
     opener: Opener = lambda path: _opened(Recording(HOST, frames))  # noqa: E731
-    report("made-up", opener=opener)
+    report(["made-up"], opener=opener)
     text = capsys.readouterr().out
     assert "asked for LPT: refused 2 of 2" in text and "migrated from 62.5 MHz" in text
     assert "LPT update    EINVAL" in text and "everything was seen" in text

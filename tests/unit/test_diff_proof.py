@@ -11,7 +11,7 @@ from lpttrace.abi import TrapClass
 from lpttrace.blocks import Blocks, reduce
 from lpttrace.diff import compare
 from lpttrace.diff_types import Difference
-from tests.unit.recordings import CTL_READ, CTL_WRITE, LOAD, PTP, Plan, record
+from tests.unit.recordings import CTL_READ, CTL_WRITE, LOAD, PTP, RANDOM, Plan, record
 
 SEEDS = range(5)
 PAIRS = range(20)
@@ -78,6 +78,15 @@ def test_one_slow_vcpu_of_four_is_named(seed: int) -> None:
     often = {("service", 2, cls) for cls in LOAD if LOAD[cls][0] > 0.1}
     assert often <= told <= {("service", 2, cls) for cls in LOAD}
     assert set(changes(found)) == told
+
+
+@pytest.mark.parametrize("seed", [1, 14, 16])
+def test_what_is_too_rare_to_be_found_is_not_called_the_same(seed: int) -> None:
+    """Of twenty seeds, those whose 350 samples on the slow vCPU were too few."""
+    found = compared(seed, Plan(slower={(2, None): 1.5}))
+    told = [row for row in found.rows if (row.measure, row.cls) == ("service", RANDOM)]
+    assert told and {row.verdict for row in told} == {"cannot tell"}
+    assert all(row.reason.startswith("too few samples") for row in told)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -20,7 +20,8 @@ LAB = BENCH.parent / "lab"
 OVERHEAD = PROJECT / "docs/overhead.md"
 INSIDE = "/opt"
 LAB_SECONDS = 3600
-TRAP, AGENT, GUEST, SOAK = "cost-per-trap", "agent", "guest", "soak"
+TRAP, AGENT, GUEST, SOAK, DAY = "cost-per-trap", "agent", "guest", "soak", "day"
+LONG = ("soak", "day")
 
 
 class BenchError(Exception):
@@ -34,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
         if asked.only:
             _quick(asked.only, asked.samples, asked.programs)
             return 0
-        parts = [asked.part] if asked.part else [part for part in PARTS if part != "soak"]
+        parts = [asked.part] if asked.part else [part for part in PARTS if part not in LONG]
         faults = [fault for name in parts for fault in PARTS[name](asked)]
     except (BenchError, docs.DocsError) as error:
         print(f"bench: error: {error}", file=sys.stderr)
@@ -51,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example, to tune the programs: run --only nothing,lpttrace --samples 2 --programs",
     )
     parser.add_argument(
-        "--part", choices=list(PARTS), help="default: all but soak, which takes half an hour"
+        "--part",
+        choices=list(PARTS),
+        help=f"default: all but {' and '.join(LONG)}, which take long",
     )
     parser.add_argument("--samples", type=int, default=3, metavar="N", help="of each tool")
     parser.add_argument(
@@ -59,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
         type=_tools,
         metavar="TOOL,...",
         help=f"of {', '.join(TOOLS)}; prints, writes no document",
+    )
+    parser.add_argument(
+        "--whole", action="store_true", help="with --part day: record every frame; takes hours"
     )
     parser.add_argument("--programs", action="store_true", help="with --only: each BPF program")
     return parser
@@ -111,6 +117,15 @@ def _soak(_asked: argparse.Namespace) -> list[str]:
     return soak.faults(result)
 
 
+def _day(asked: argparse.Namespace) -> list[str]:
+    from bench import day
+
+    print("bench: two recordings of a day, some minutes", file=sys.stderr)
+    result = day.measure(asked.whole)
+    _write(DAY, day.section(result))
+    return _over(day.limits(result))
+
+
 def _in_lab(machine: Sequence[str], module: str, options: Sequence[str]) -> str:
     """The standard output of one of our modules in the lab's machine."""
     run = [str(LAB), "run", *machine, "--timeout", str(LAB_SECONDS), "--add", f"{BENCH}:{INSIDE}/"]
@@ -130,4 +145,4 @@ def _over(limits: Sequence[report.Limit]) -> list[str]:
     return [str(limit) for limit in limits if not limit.kept]
 
 
-PARTS = {"trap": _trap, "guest": _guest, "agent": _agent, "soak": _soak}
+PARTS = {"trap": _trap, "guest": _guest, "agent": _agent, "soak": _soak, "day": _day}
