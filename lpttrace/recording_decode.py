@@ -10,13 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple
 from typing import Any, NamedTuple, Optional
 
-import msgpack
-
 from lpttrace.abi import BUCKETS
 from lpttrace.model import Guest
 from lpttrace.recording_encode import NO_FRAME, NO_TRAP, new_vcpu, vcpu_name
 from lpttrace.recording_schema import Schema
 from lpttrace.recording_types import Frame
+from lpttrace.recording_values import whole_values
 from lpttrace.snapshot import (
     Account,
     Answers,
@@ -52,21 +51,15 @@ _NO_HISTOGRAM = Histogram()
 
 def unfold(plain: bytes, schema: Schema) -> Iterator[Frame]:
     """The frames of a block, in order; ends at what is none by raising one of NONSENSE."""
-    unpacker = msgpack.Unpacker(max_buffer_size=max(1, len(plain)), use_list=False)
-    unpacker.feed(plain)
     frame = NO_FRAME
-    for change in unpacker:
+    for change in whole_values(plain):
         frame = apply(frame, change, schema)
         yield frame
-    if unpacker.tell() != len(plain):
-        raise ValueError("a frame has no end")
 
 
 def first_change(plain: bytes) -> Any:
     """What makes the first frame of a block of none; one of NONSENSE if there is none."""
-    unpacker = msgpack.Unpacker(max_buffer_size=max(1, len(plain)), use_list=False)
-    unpacker.feed(plain)
-    for change in unpacker:
+    for change in whole_values(plain):
         return change
     raise ValueError("no frame")
 

@@ -24,6 +24,7 @@ from lpttrace.abi import (
 )
 from lpttrace.errors import ProtocolError
 from lpttrace.recording_types import RecordedHost
+from lpttrace.recording_values import whole_values
 
 __all__ = ["OURS", "Schema", "pack_schema", "parse_schema"]
 
@@ -59,7 +60,7 @@ def pack_schema(host: RecordedHost) -> bytes:
 def parse_schema(data: bytes) -> Optional[tuple[RecordedHost, Schema]]:
     """None if it makes no sense; ProtocolError if it does, but not to this lpttrace."""
     try:
-        document = msgpack.unpackb(data, use_list=False)
+        (document,) = whole_values(data)
         host = _host(document["host"])
         found = {field.name: document[field.name] for field in fields(Schema)}
         bounds = document["bounds"]
