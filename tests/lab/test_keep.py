@@ -106,7 +106,10 @@ def test_another_layout_is_told_and_replaced(kept: Path) -> None:
     with keeper_of(kept) as keeper:
         assert keeper.take_over() is None
         (said,) = keeper.said
-        assert said.startswith(f"the programs attached before have layout 1, this lpttrace has {3}")
+        now = abi.ABI_VERSION
+        assert said.startswith(
+            f"the programs attached before have layout 1, this lpttrace has {now}:"
+        )
         attachment = Attachment(PLAN)
         keeper.keep(attachment)
         attachment.close()
