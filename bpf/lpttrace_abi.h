@@ -9,7 +9,7 @@
 #ifndef LPTTRACE_ABI_H
 #define LPTTRACE_ABI_H
 
-#define LPT_ABI_VERSION 3
+#define LPT_ABI_VERSION 4
 
 /*
  * SMCCC functions that are told apart: X(name). The label of a function is its name in lower case.
@@ -347,6 +347,7 @@ struct lpt_vm {
 	unsigned long long seen_ns; /* CLOCK_MONOTONIC; with the index it names the VM for good */
 	unsigned int state;	    /* enum lpt_state */
 	unsigned int tgid;	    /* the VMM's, initial pid namespace */
+	unsigned long long number;  /* which of its process's, from 1; the agent's, or 0 */
 
 	unsigned int sequence;
 	unsigned int last_error; /* errno of the last failed update, 0: none failed */

@@ -47,7 +47,7 @@ __all__ = [
     "timer_of_register",
 ]
 
-ABI_VERSION = 3
+ABI_VERSION = 4
 
 FUNCTIONS = (
     "smccc_version",
@@ -314,6 +314,7 @@ class Vm(ctypes.Structure):
         ("seen_ns", ctypes.c_uint64),
         ("state", ctypes.c_uint32),
         ("tgid", ctypes.c_uint32),
+        ("number", ctypes.c_uint64),
         ("sequence", ctypes.c_uint32),
         ("last_error", ctypes.c_uint32),
         ("published_ns", ctypes.c_uint64),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 __all__ = [
     "AUDIT_REASONS",
     "CALL_PROBES",
+    "HTTP_REFUSALS",
     "HYPERCALL_PROBES",
     "INTERRUPT_PROBES",
     "LATENESS_PROBES",
@@ -30,6 +31,9 @@ LPT_PROBES = ("kvm_update_lpt_time", "kvm_update_lpt_time_return", "kvm_write_gu
 
 UPDATE_RESULTS = ("published", "einval", "efault", "error")
 """Label values of result: what an LPT update can end with."""
+
+HTTP_REFUSALS = ("room", "slow", "tls", "malformed", "password", "rate")
+"""Label values of reason: why a client of the web server got nothing."""
 
 AUDIT_REASONS = (
     *("revision", "attributes", "sequence", "native_frequency", "pv_frequency"),

@@ -130,8 +130,8 @@ TORN_READS = Metric(
     "lpttrace_torn_reads_total",
     "counter",
     (),
-    "Times a vCPU was too busy to be read whole, so that its counts of the reading before were "
-    "used again.",
+    "Times a vCPU, or the record of a VM, was too busy to be read whole, so that its counts of the "
+    "reading before were used again.",
 )
 
 LOSSES: Mapping[str, Metric] = {

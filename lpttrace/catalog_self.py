@@ -9,6 +9,7 @@ __all__ = [
     "BPF_PROGRAM_RUNS",
     "BPF_PROGRAM_RUN_SECONDS",
     "BUILD",
+    "HTTP_REFUSED",
     "READ_SECONDS",
     "SCRAPES",
     "SCRAPE_SECONDS",
@@ -62,6 +63,15 @@ SCRAPE_SECONDS = Metric(
     "Time that the expositions in lpttrace_scrapes_total took, from asking to the last byte: "
     "reading, naming, writing, and waiting for a client that takes it slowly.",
     "seconds",
+)
+HTTP_REFUSED = Metric(
+    "lpttrace_http_refused_total",
+    "counter",
+    ("reason",),
+    "Connections of clients that were given no page: others came and there was no room (room), it "
+    "took too long to ask or to read (slow), TLS or the certificate was not accepted (tls), what "
+    "was sent is no HTTP (malformed), user and password are missing or wrong (password), or "
+    "rate_limit was reached (rate).",
 )
 BPF_PROGRAM_RUNS = Metric(
     "lpttrace_bpf_program_runs_total",

@@ -24,7 +24,7 @@ from lpttrace.catalog import (
 )
 from lpttrace.errors import LpttraceError
 from lpttrace.host import NO, UNKNOWN, YES, Fact, probe_host
-from lpttrace.keep import PIN_ROOT, kept_directories, owner, running
+from lpttrace.keep import PIN_ROOT, kept_directories, kept_elsewhere, owner, running
 from lpttrace.live import explain_outcomes
 from lpttrace.plan import LPT_SYMBOL, Plan, check_host, make_plan, symbols_wanted
 from lpttrace.snapshot import Probe
@@ -176,13 +176,20 @@ def kept_fact(root: Path) -> Fact:
     if pid is not None:
         return Fact("agent", YES, f"{running(pid)} counts, and keeps it under {root}")
     if pins:
-        return Fact(
-            "agent",
-            NO,
-            f"no agent runs, but programs attached before go on counting under {root}",
-            "start lpttrace serve again, or end them: lpttrace unload",
-        )
+        return _left(root)
+    if others := kept_elsewhere(root):
+        return kept_fact(others[0])
     return Fact("agent", YES, "none runs, and none has left anything attached")
+
+
+def _left(root: Path) -> Fact:
+    option = "" if root == PIN_ROOT else f" --pin-dir {root}"
+    return Fact(
+        "agent",
+        NO,
+        f"no agent runs, but programs attached before go on counting under {root}",
+        f"start lpttrace serve{option} again, or end them: lpttrace unload{option}",
+    )
 
 
 def _abilities(probes: tuple[Probe, ...], plan: Plan) -> tuple[Fact, ...]:

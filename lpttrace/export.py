@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 
 # What is about a scrape, not about what was recorded.
-_OF_SCRAPES = {catalog.SCRAPES, catalog.SCRAPE_SECONDS}
+_OF_SCRAPES = {catalog.SCRAPES, catalog.SCRAPE_SECONDS, catalog.HTTP_REFUSED}
 
 
 def _labels() -> tuple[str, ...]:

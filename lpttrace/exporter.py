@@ -67,6 +67,7 @@ class SnapshotCollector(Collector):
         self._lock = threading.Lock()
         self._scrapes = self._scrape_ns = 0
         self._seen = (0, 0)
+        self._refused: Mapping[str, int] = dict.fromkeys(catalog.HTTP_REFUSALS, 0)
         # Of the first scrape, for good: when a counter was created must not change with the clock.
         self._boot: Optional[float] = None
 
@@ -78,6 +79,10 @@ class SnapshotCollector(Collector):
         """Expose that from the next scrape on."""
         with self._lock:
             self._view = view
+
+    def tell_refused(self, refused: Mapping[str, int]) -> None:
+        """Expose how many clients were refused, by reason, which goes on being counted there."""
+        self._refused = refused
 
     def summary(self) -> str:
         """What was seen last, in a few words."""
@@ -103,7 +108,7 @@ class SnapshotCollector(Collector):
         if self._boot is None:
             self._boot = boot
         versions = (__version__, self._source, _PYTHON, self._release)
-        run = Run(*versions, boot, left_out, self._scrapes, self._scrape_ns)
+        run = Run(*versions, boot, left_out, self._scrapes, self._scrape_ns, self._refused)
         attached = {probe.name for probe in snapshot.probes if probe.attached}
         metrics = [metric for metric in catalog.METRICS if attached.issuperset(metric.probes)]
         return tabulate(snapshot, guests, run, self._view.per_vcpu), metrics
@@ -197,6 +202,7 @@ class MetricsServer:
         self._listener = listen_on(listen)
         self._scheme = "https" if settings().tls else "http"
         self._server = Server(self._listener, self._answer, settings)
+        collector.tell_refused(self._server.refused)
 
     @property
     def url(self) -> str:

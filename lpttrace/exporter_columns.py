@@ -59,6 +59,7 @@ TABLES: Mapping[str, tuple[catalog.Metric, ...]] = {
     "slots": (catalog.VCPU_SLOTS,),
     "records": (catalog.VM_RECORDS,),
     "scrapes": (catalog.SCRAPES, catalog.SCRAPE_SECONDS),
+    "refusals": (catalog.HTTP_REFUSED,),
     "programs": (catalog.BPF_PROGRAM_RUNS, catalog.BPF_PROGRAM_RUN_SECONDS),
     "vms": (catalog.VM,),
     "vcpus": (

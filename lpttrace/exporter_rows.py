@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Union
 
@@ -18,8 +19,8 @@ Row = tuple[Labels, Labels, tuple[Union[int, float, Distribution], ...]]
 @dataclass(frozen=True)
 class Run:
     """What is not in a snapshot: versions and source for lpttrace_build_info, release of the
-    kernel, Unix time at boot,
-    VMs that are left out, and the scrapes there were with the nanoseconds they took."""
+    kernel, Unix time at boot, VMs that are left out, the scrapes there were with the nanoseconds
+    they took, and clients refused, by reason."""
 
     version: str
     source: str
@@ -29,6 +30,7 @@ class Run:
     left_out: int = 0
     scrapes: int = 0
     scrape_ns: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
 
 
 def _rows() -> list[Row]:
@@ -48,6 +50,7 @@ class Tables:
     slots: list[Row] = field(default_factory=_rows)
     records: list[Row] = field(default_factory=_rows)
     scrapes: list[Row] = field(default_factory=_rows)
+    refusals: list[Row] = field(default_factory=_rows)
     programs: list[Row] = field(default_factory=_rows)
     vms: list[Row] = field(default_factory=_rows)
     vcpus: list[Row] = field(default_factory=_rows)

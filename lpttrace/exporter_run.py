@@ -31,6 +31,9 @@ def add_run(tables: Tables, snapshot: Snapshot, run: Run) -> None:
     read = (snapshot.end_ns - snapshot.start_ns) / _NS
     tables.read.append((NONE, NONE, (read, run.left_out)))
     tables.scrapes.append((begun, NONE, (run.scrapes, run.scrape_ns)))
+    for reason, count in run.refused.items():
+        labels = since(snapshot.upkeep.begin_ns, whose(reason=reason))
+        tables.refusals.append((labels, NONE, (count,)))
     _add_upkeep(tables, snapshot.upkeep)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Optional
 from lpttrace.model import ClassFlow, Flow, Model, VcpuModel, VmModel
 from lpttrace.model_flow import Change
 from lpttrace.model_lpt import scale_errors
-from lpttrace.render import errno_name
+from lpttrace.render import counting_since, errno_name
 from lpttrace.render_event import event_time, events_of
 from lpttrace.render_json import account, lateness, quantiles, stolen, timer_interrupts
 from lpttrace.snapshot import Event
@@ -30,16 +30,18 @@ def encode(model: Model, vms: Iterable[VmModel], now: datetime, synthetic: bool 
 def document(
     model: Model, vms: Iterable[VmModel], now: datetime, synthetic: bool = False
 ) -> dict[str, Any]:
-    """The frame: since attach, but for per_second, share and what is under "interval"; times in
-    seconds.
+    """The frame: since "counting_since", but for per_second, share and what is under "interval";
+    times in seconds.
 
     vms are those of the model to show, in order; now is aware of its time zone.
     """
     shown = tuple(vms)
+    since = counting_since(model, now)
     return {
         "schema": SCHEMA,
         **({"synthetic": True} if synthetic else {}),
         "time": _iso(now),
+        "counting_since": _iso(since) if since else None,
         "interval_seconds": model.seconds,
         "counter_frequency_hertz": model.snapshot.counter_hz,
         "probes": {

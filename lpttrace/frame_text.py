@@ -14,6 +14,7 @@ from lpttrace.render import (
     NOT_VISIBLE,
     QUANTILE_COLUMNS,
     count,
+    counting_since,
     duration,
     losses_line,
     mean,
@@ -72,9 +73,11 @@ def _head(model: Model, vms: Sequence[VmModel], now: datetime, options: TextOpti
     vcpus = sum(len(vm.pairs) for vm in vms)
     interval = "" if model.seconds is None else f"  interval {model.seconds:.2f} s"
     title = f"{options.title}  " if options.title else ""
+    attached = counting_since(model, now.astimezone(timezone.utc))
+    since = f" since {attached:%Y-%m-%dT%H:%M:%SZ}" if attached else ""
     return (
         f"lpttrace  {title}{moment}{interval}  {len(vms)} VMs  {vcpus} vCPUs\n"
-        f"{probes_line(model)}  {losses_line(model)}"
+        f"{probes_line(model)}{since}  {losses_line(model)}"
     )
 
 

@@ -59,8 +59,9 @@ def _text(word: str) -> str:
 class Guests:
     """Gives VMs their labels and names, and remembers them while the agent lives.
 
-    The first VM of a process is labelled with its pid, further ones "<pid>-2", "<pid>-3"; a label
-    is never given twice, not even when the kernel uses a pid again.
+    The first VM of a process is labelled with its pid, further ones "<pid>-2", "<pid>-3", by the
+    number that the source gives them; a label is never given twice, not even when the kernel uses a
+    pid again.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Guests:
 
     def _learn(self, vm: VmCounters) -> None:
         known = self._known.get(vm.key)
-        label = known.vm if known else self._label(vm.tgid)
+        label = known.vm if known else self._label(vm)
         # The pid of a VM that ended may be another process's by now.
         process = self._read(vm.tgid) if vm.alive else None
         if process is None:
@@ -113,10 +114,11 @@ class Guests:
                 self._domain_of[key] = domain
                 self._known[key] = _with_domain(guest, domain)
 
-    def _label(self, pid: int) -> str:
-        number = self._labels_of_pid.get(pid, 0) + 1
-        self._labels_of_pid[pid] = number
-        return str(pid) if number == 1 else f"{pid}-{number}"
+    def _label(self, vm: VmCounters) -> str:
+        last = self._labels_of_pid.get(vm.tgid, 0)
+        number = vm.number or last + 1
+        self._labels_of_pid[vm.tgid] = max(last, number)
+        return str(vm.tgid) if number == 1 else f"{vm.tgid}-{number}"
 
 
 def _with_domain(guest: Guest, domain: Domain) -> Guest:

@@ -31,6 +31,7 @@ __all__ = [
     "Kept",
     "Keeper",
     "kept_directories",
+    "kept_elsewhere",
     "owner",
     "running",
 ]
@@ -130,6 +131,15 @@ def kept_directories(root: Path) -> dict[int, Path]:
             name = re.fullmatch(r"v(\d+)", path.name)
             found[int(name[1]) if name else -1] = path
     return found
+
+
+def kept_elsewhere(root: Path) -> list[Path]:
+    """Other roots in the same BPF file system with what an agent, told so, has kept."""
+    found = set()
+    with suppress(OSError):
+        for about in root.parent.rglob(f"v[0-9]*/{_ABOUT}"):
+            found.add(about.parent.parent)
+    return sorted(found - {root})
 
 
 def _remove(directory: Path) -> int:

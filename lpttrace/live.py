@@ -29,6 +29,7 @@ from lpttrace.errors import HostError
 from lpttrace.host import NO, HostFacts, probe_host
 from lpttrace.keep import Keeper
 from lpttrace.live_programs import ProgramClock
+from lpttrace.live_records import Records
 from lpttrace.live_space import Space
 from lpttrace.maps import MappedArray, delete, keys, lookup
 from lpttrace.plan import (
@@ -127,6 +128,8 @@ class LiveSource:
     With a keeper they go on where an agent before has left them, and stay when this one ends.
     """
 
+    _owns = True
+
     def __init__(
         self, options: LiveOptions = LiveOptions(), keeper: Optional[Keeper] = None
     ) -> None:
@@ -139,7 +142,7 @@ class LiveSource:
         self._last_whole: dict[int, tuple[bytes, VcpuCounters]] = {}
         self._retired: dict[VmKey, list[VcpuCounters]] = {}
         self._events: deque[Event] = deque(maxlen=_MAX_EVENTS)
-        self._torn = self._slots_used = self._vms_used = 0
+        self._torn = self._slots_used = 0
         self._clock: Optional[ProgramClock] = None
         self.probes: tuple[Probe, ...] = ()
         self.warnings: tuple[str, ...] = ()
@@ -193,6 +196,7 @@ class LiveSource:
         self._vms = MappedArray(maps["vms"], abi.Vm, entries)
         self._losses = MappedArray(maps["losses"], abi.Losses, 1)
         self._space = Space(maps, self._slots, self._vms)
+        self._records = Records(self._vms, self._owns)
 
     def __exit__(
         self,
@@ -239,31 +243,19 @@ class LiveSource:
             self._begin_ns,
             self._attachment.bcc,
             Room(self._slots_used, self._slots.entries),
-            Room(self._vms_used, self._vms.entries),
+            Room(self._records.used, self._vms.entries),
             self._clock.read() if self._clock else (),
         )
 
     def _read_vms(self) -> Iterator[VmCounters]:
-        self._vms_used = 0
-        for index in range(self._vms.entries):
-            state = self._vms.u32(index, "state")
-            if state == _STATE["free"]:
-                continue
-            self._vms_used += 1
-            head = self._vms.copy(index, 0, abi.Vm.sequence.offset)
-            whole = self._vms.stable(index)
-            if whole is None:
-                continue
-            vm = abi.Vm.from_buffer_copy(head + whole)
-            # Its owner, if that is another process, may have given it back meanwhile.
-            if self._vms.u32(index, "state") == _STATE["free"]:
-                continue
+        for index, vm in self._records.read():
             yield VmCounters(
                 VmKey(index, vm.seen_ns),
                 vm.tgid,
-                state == _STATE["alive"] and self._process_lives(vm),
+                vm.state == _STATE["alive"] and self._process_lives(vm),
                 decode_lpt(vm) if self._sees_lpt else None,
                 decode_calls(vm) if self._sees_calls else None,
+                vm.number,
             )
 
     def _process_lives(self, vm: abi.Vm) -> bool:
@@ -362,4 +354,4 @@ class LiveSource:
     def _read_losses(self) -> dict[str, int]:
         losses = abi.Losses.from_buffer_copy(self._losses.copy(0))
         counts = {name: int(getattr(losses, name)) for name in field_names(losses)}
-        return {**counts, "torn": self._torn}
+        return {**counts, "torn": self._torn + self._records.torn}

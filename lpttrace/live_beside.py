@@ -27,6 +27,8 @@ class BesideSource(LiveSource):
     A VM that the agent lets go of stays for the grace period with the counts that were read last.
     """
 
+    _owns = False
+
     def __init__(self, options: LiveOptions, root: Path = PIN_ROOT) -> None:
         """LpttraceError if there is nothing under root that can be read."""
         self._beside = Beside(root)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+from datetime import datetime, timedelta
 from typing import Optional
 
 from lpttrace.model import Flow, Model, VmModel
@@ -15,7 +16,9 @@ __all__ = [
     "NONE_YET",
     "NOT_VISIBLE",
     "QUANTILE_COLUMNS",
+    "age",
     "count",
+    "counting_since",
     "duration",
     "errno_name",
     "frequency",
@@ -142,6 +145,27 @@ def probes_line(model: Model) -> str:
     """How many probes are attached."""
     probes = model.snapshot.probes
     return f"probes {sum(probe.attached for probe in probes)}/{len(probes)}"
+
+
+def counting_since(model: Model, now: datetime) -> Optional[datetime]:
+    """When the probes were attached, which totals are since: by an agent, maybe long ago. None if
+    that is not known; now is when the snapshot was taken."""
+    begin_ns = model.snapshot.upkeep.begin_ns
+    return now - timedelta(microseconds=_age_ns(model) // 1000) if begin_ns else None
+
+
+def age(model: Model) -> str:
+    """The same as a span: 45 s, 12 min, 5 h, 3 d; empty if that is not known."""
+    if not model.snapshot.upkeep.begin_ns:
+        return ""
+    seconds = _age_ns(model) // 10**9
+    spans = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+    length, unit = next((span for span in spans if seconds >= 2 * span[0]), spans[-1])
+    return f"{seconds // length} {unit}"
+
+
+def _age_ns(model: Model) -> int:
+    return max(0, model.snapshot.end_ns - model.snapshot.upkeep.begin_ns)
 
 
 def losses_line(model: Model) -> str:

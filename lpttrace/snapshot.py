@@ -219,7 +219,8 @@ class Calls:
 class VmCounters:
     """One VM. lpt is None where LPT updates cannot be seen, which is not the same as none made.
 
-    calls is by name of abi.CALLS; None where they cannot be seen.
+    calls is by name of abi.CALLS; None where they cannot be seen. number is which of its process's
+    VMs it is, from 1, if the source knows; else 0.
     """
 
     key: VmKey
@@ -227,6 +228,7 @@ class VmCounters:
     alive: bool
     lpt: Optional[LptUpdates]
     calls: Optional[Mapping[str, Calls]] = None
+    number: int = 0
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from textual.widgets import Footer, Input, Static
 from lpttrace.model import Model, alarms, not_visible, shortages
 from lpttrace.model_order import arrange
 from lpttrace.printable import printable
-from lpttrace.render import losses_line, probes_line
+from lpttrace.render import age, losses_line, probes_line
 from lpttrace.render_event import event_table
 from lpttrace.render_lpt import ALARM
 from lpttrace.top_rows import detail, rows
@@ -206,7 +206,9 @@ class TopApp(App[Union[int, BaseException]]):
         if self._model is not None:
             vms = self._model.vms
             vcpus = sum(len(vm.pairs) for vm in vms)
-            parts += [f"{len(vms)} VMs {vcpus} vCPUs", probes_line(self._model)]
+            attached = age(self._model)
+            probes = probes_line(self._model) + (f" for {attached}" if attached else "")
+            parts += [f"{len(vms)} VMs {vcpus} vCPUs", probes]
             parts.append(losses_line(self._model))
         return "  ".join(parts)
 

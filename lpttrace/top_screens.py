@@ -13,7 +13,7 @@ from textual.widgets import Static
 from lpttrace import __version__
 from lpttrace.model import Model
 from lpttrace.printable import printable
-from lpttrace.render import losses_line
+from lpttrace.render import age, losses_line
 
 __all__ = ["HELP", "Page", "sight"]
 
@@ -32,7 +32,8 @@ HELP = f"""lpttrace {__version__}
  i                       probes, losses and warnings
  q  Ctrl-C               quit
 
- Everything but totals is of the last interval.
+ Everything but totals is of the last interval. Totals are since the probes were
+ attached, above the table: by an agent that runs, or else by this top.
  HVC/s, TIMER/s  hypercalls, and trapped timer register accesses, a second
  MEAN, P99       from handler to kvm_entry, of those served in the kernel
                  without losing the CPU; quantiles are at most 12.5 % off;
@@ -87,7 +88,8 @@ class Page(ModalScreen[None]):
 
 def sight(model: Model, warnings: tuple[str, ...]) -> str:
     """Probes, losses and warnings in full."""
-    lines = ["Probes", ""]
+    attached = age(model)
+    lines = [f"Probes, for {attached}: totals are since then" if attached else "Probes", ""]
     for probe in model.snapshot.probes:
         lines.append(f"  {probe.name:28} {'attached' if probe.attached else 'not attached'}")
         if not probe.attached:

@@ -22,6 +22,7 @@ from typing import Callable
 
 import h11
 
+from lpttrace.catalog import HTTP_REFUSALS
 from lpttrace.web_connection import WAIT, Connection, Phase
 from lpttrace.web_session import Session
 from lpttrace.web_settings import Settings, always_open
@@ -46,10 +47,13 @@ class Server:
     def __init__(
         self, listener: socket.socket, app: App, settings: Callable[[], Settings] = always_open
     ) -> None:
+        self.refused = dict.fromkeys(HTTP_REFUSALS, 0)
         self._listener = listener
         self._passwords = Passwords()
         self._complain = _Complaints()
-        self._session = Session(app, settings, self._passwords, self._resume, self._complain)
+        self._session = Session(
+            app, settings, self._passwords, self._resume, self._complain, self._refuse
+        )
         self._clients: dict[int, Connection] = {}
         # Descriptors are for other things, too, /proc among them.
         self._most_clients = min(_MOST_CLIENTS, os.sysconf("SC_OPEN_MAX") // 4)
@@ -79,6 +83,9 @@ class Server:
         self._listener.close()
         self._wake_reader.close()
         self._wake_writer.close()
+
+    def _refuse(self, reason: str) -> None:
+        self.refused[reason] += 1
 
     def _run(self) -> None:
         looked = time.monotonic()
@@ -137,6 +144,7 @@ class Server:
         (busiest, _), *_ = peers.most_common(1)
         waiting = (c for c in self._clients.values() if c.phase is not Phase.ANSWERING)
         # They are in the order in which they came.
+        self._refuse("room")
         self._close(next(client for client in waiting if client.peer == busiest))
         return True
 
@@ -166,6 +174,7 @@ class Server:
         answering = [c for c in self._clients.values() if c.phase is Phase.ANSWERING]
         if len(answering) > _MOST_ANSWERS:
             # The one that has not read for longest.
+            self._refuse("room")
             self._close(min(answering, key=lambda c: c.moved))
 
     def _close(self, client: Connection) -> None:
@@ -177,6 +186,8 @@ class Server:
     def _expire(self) -> None:
         now = time.monotonic()
         for client in [c for c in self._clients.values() if c.deadline < now]:
+            if client.phase is not Phase.LEAVING:
+                self._refuse("slow")
             self._close(client)
 
 

@@ -34,14 +34,16 @@ class Session:
         passwords: Passwords,
         resume: Callable[[Connection, Check], None],
         complain: Callable[[str, str], None],
+        refuse: Callable[[str], None],
     ) -> None:
         """resume is called in another thread when a connection that waits may go on; complain gets
-        the kind of a trouble, and a line about it."""
+        the kind of a trouble, and a line about it; refuse one of catalog.HTTP_REFUSALS."""
         self._app = app
         self._settings = settings
         self._passwords = passwords
         self._resume = resume
         self._complain = complain
+        self._refuse = refuse
 
     def converse(self, client: Connection) -> Steps[None]:
         """From the first byte to the last."""
@@ -49,12 +51,13 @@ class Session:
         refuse: Optional[App] = None
         if settings.tls is not None:
             if not (yield from client.speaks_tls()):
-                refuse = _IN_THE_CLEAR
+                refuse = self._with("tls", _IN_THE_CLEAR)
             elif not (yield from self._secured(client, settings.tls, settings.sans)):
                 return
         try:
             request = yield from client.request()
         except h11.RemoteProtocolError as error:
+            self._refuse("malformed")
             yield from self._answer(client, refusal(error.error_status_hint, str(error)), {}, ())
             return
         if request is not None:
@@ -62,6 +65,10 @@ class Session:
             if refuse is None:
                 refuse = yield from self._refused(client, variables, settings)
             yield from self._answer(client, refuse or self._app, variables, settings.headers)
+
+    def _with(self, reason: str, page: App) -> App:
+        self._refuse(reason)
+        return page
 
     def _secured(
         self, client: Connection, tls: ssl.SSLContext, sans: Optional[frozenset[str]]
@@ -73,9 +80,11 @@ class Session:
             return False
         except ssl.SSLError as error:
             why = getattr(error, "verify_message", "") or tls_reason(error)
+            self._refuse("tls")
             self._complain("handshake", f"TLS handshake with {client.peer} failed: {why}")
             return False
         if sans is not None and not sans & names_of(certificate or {}):
+            self._refuse("tls")
             text = f"certificate of {client.peer} has no name of client_allowed_sans"
             self._complain("names", text)
             return False
@@ -85,12 +94,12 @@ class Session:
         self, client: Connection, variables: dict[str, Any], settings: Settings
     ) -> Steps[Optional[App]]:
         if settings.bucket is not None and not settings.bucket.take():
-            return _TOO_MANY
+            return self._with("rate", _TOO_MANY)
         if not settings.users:
             return None
         login = parse_basic(variables.get("HTTP_AUTHORIZATION"))
         if login is None:
-            return _WHO
+            return self._with("password", _WHO)
         passwords = self._passwords
         check = passwords.check(
             settings.users, login, client.peer, lambda done: self._resume(client, done)
@@ -98,13 +107,13 @@ class Session:
         if passwords.known(check):
             return None
         if not passwords.start(check):
-            return _BUSY
+            return self._with("room", _BUSY)
         client.enter(Phase.CHECKING)
         try:
             yield WAIT
         finally:
             check.abandoned = True
-        return None if check.passed else _WHO
+        return None if check.passed else self._with("password", _WHO)
 
     def _answer(
         self,

@@ -68,12 +68,14 @@ def agents(directory: Path) -> Iterator[Mapping[str, str]]:
         yield {c: said(started[c], files[c], r"http://([\d.:]+)/metrics\n") for c in AGENTS}
 
 
-def configure(directory: Path, addresses: Mapping[str, str]) -> Path:
-    """A copy of our example that finds these agents, and looks every second."""
+def configure(directory: Path, addresses: Mapping[str, str], store: str = "") -> Path:
+    """A copy of our example that finds these agents, and looks every second; with the URL of a
+    store, of that which sends there what is to be kept."""
     shutil.copytree(PROMETHEUS, directory)
     hosts = [{"targets": [to], "labels": {"cluster": name}} for name, to in addresses.items()]
     (directory / "targets" / "lpttrace.yml").write_text(yaml.safe_dump(hosts))
-    config = directory / "prometheus-file-sd.yml"
+    config = directory / f"prometheus-{'remote-write' if store else 'file-sd'}.yml"
+    config.write_text(config.read_text().replace("https://store.example.org", store or "none"))
     for file, often in ((config, 2), (directory / "rules" / "lpttrace-recording.yml", 1)):
         text, count = re.subn(r"(interval: )\w+", r"\g<1>1s", file.read_text())
         assert count == often
@@ -91,11 +93,11 @@ class Prometheus:
     """Its HTTP interface."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
 
     def get(self, path: str, **parameters: str) -> Any:
         """The data of an answer; AssertionError with Prometheus' own words."""
-        url = f"{self._url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
         try:
             with urllib.request.urlopen(url) as answer:
                 return json.load(answer)["data"]
@@ -109,11 +111,12 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(directory: Path, config: Path) -> Iterator[Prometheus]:
+def prometheus(directory: Path, config: Path, *options: str) -> Iterator[Prometheus]:
     """One that runs and answers."""
     address = f"127.0.0.1:{free_port()}"
     command = [TOOLS / "prometheus", f"--config.file={config}", "--log.level=info"]
     command += [f"--storage.tsdb.path={directory / 'data'}", f"--web.listen-address={address}"]
+    command += options
     log = directory / "prometheus.log"
     with process([str(word) for word in command], log) as child, log.open() as file:
         said(child, file, r"(Server is ready)")

@@ -18,8 +18,9 @@ import pytest
 
 from lpttrace import abi, notify
 from lpttrace.attach import Attachment
+from lpttrace.doctor import kept_fact
 from lpttrace.errors import LpttraceError
-from lpttrace.host import probe_host
+from lpttrace.host import NO, probe_host
 from lpttrace.keep import Beside, Keeper, Kept, kept_directories, owner
 from lpttrace.live_space import Space
 from lpttrace.maps import MappedArray, delete, keys
@@ -106,7 +107,10 @@ def test_another_layout_is_told_and_replaced(kept: Path) -> None:
     with keeper_of(kept) as keeper:
         assert keeper.take_over() is None
         (said,) = keeper.said
-        assert said.startswith(f"the programs attached before have layout 1, this lpttrace has {3}")
+        now = abi.ABI_VERSION
+        assert said.startswith(
+            f"the programs attached before have layout 1, this lpttrace has {now}:"
+        )
         attachment = Attachment(PLAN)
         keeper.keep(attachment)
         attachment.close()
@@ -182,6 +186,17 @@ def number_of_link(path: Path) -> int:
     finally:
         os.close(fd)
     return int(next(line for line in told.splitlines() if line.startswith("link_id:")).split()[1])
+
+
+def test_what_is_kept_in_another_place_is_found(kept: Path) -> None:
+    fact = kept_fact(kept.parent / "usual")
+    assert fact.state == NO and f"go on counting under {kept}" in fact.detail
+    assert fact.advice.endswith(f"lpttrace unload --pin-dir {kept}")
+    with keeper_of(kept):
+        assert f"keeps it under {kept}" in kept_fact(kept.parent / "usual").detail
+    with keeper_of(kept) as keeper:
+        keeper.discard()
+    assert "none has left anything" in kept_fact(kept.parent / "usual").detail
 
 
 def test_discarding_detaches_everything(kept: Path) -> None:

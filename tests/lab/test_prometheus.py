@@ -80,10 +80,20 @@ def chosen(expr: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """Where the server sends what is to be kept."""
+    directory = tmp_path_factory.mktemp("store")
+    config = directory / "prometheus.yml"
+    config.write_text("global: {}\n")
+    with prometheus(directory, config, "--web.enable-remote-write-receiver") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server(store: Prometheus, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     directory = tmp_path_factory.mktemp("prometheus")
     with agents(directory) as addresses:
-        config = configure(directory / "etc", addresses)
+        config = configure(directory / "etc", addresses, store.url)
         with prometheus(directory, config) as running:
             wait(running)
             yield running
@@ -169,3 +179,48 @@ def test_alerts_fire_for_the_vm_whose_update_failed(server: Prometheus) -> None:
     of_vms = [one for one in labels if one["alertname"] != "LpttraceAgentBlind"]
     told = {(one["alertname"], one["cluster"], one["name"]) for one in of_vms}
     assert told == {("LpttraceLptUpdateFailed", c, "synthetic-3") for c in ("here", "old")}
+
+
+@pytest.fixture(scope="module")
+def kept(server: Prometheus, store: Prometheus) -> Prometheus:
+    """The store, as soon as it has what the server had when it was ready."""
+    ago = time.time()
+    for _ in range(MOST_SCRAPES):
+        newest = store.query('min(timestamp(up{job="lpttrace"})) and on () count(ALERTS)')
+        if newest and float(newest[0]["value"][1]) > ago:
+            return store
+        time.sleep(0.5)
+    raise AssertionError(f"the store has {store.get('label/__name__/values')}")
+
+
+@pytest.mark.parametrize(
+    "query", [q for q in QUERIES if q.source == "lpttrace-fleet"], ids=lambda query: query.id
+)
+def test_the_fleet_dashboard_works_on_what_is_kept(query: Query, kept: Prometheus) -> None:
+    assert bool(kept.query(chosen(query.expr))) == (query.id not in EMPTY)
+
+
+def test_what_is_kept_is_little(kept: Prometheus) -> None:
+    """docs/prometheus.md says how much: 70 series of a host, and 45 of a VM."""
+    assert (
+        kept.query('{vcpu!=""}')
+        == kept.query('{function!=""}')
+        == kept.query('{le!="",vm!=""}')
+        == []
+    )
+    of_host = kept.query('count by (cluster) ({vm="",job="lpttrace"})')
+    of_vm = kept.query('count by (cluster, vm) ({vm!="",job="lpttrace"})')
+    assert len(of_host) == 3 and all(20 < float(one["value"][1]) < 75 for one in of_host)
+    assert len(of_vm) == 9 and all(0 < float(one["value"][1]) <= 45 for one in of_vm)
+    assert kept.query('count(up{prometheus="example-1"})')[0]["value"][1] == "3"
+
+
+def test_the_first_update_of_a_vm_is_on_the_graph(server: Prometheus) -> None:
+    (query,) = (query for query in QUERIES if query.id == "lpttrace-lpt: LPT updates / A")
+    expr = query.expr.replace("$vm", ".*").replace("$__rate_interval", "1h")
+    updates = {
+        one["metric"]["result"]: float(one["value"][1]) for one in server.query(chosen(expr))
+    }
+    counted = server.query("sum by (result) (lpttrace_lpt_updates_total)")
+    assert updates == {one["metric"]["result"]: float(one["value"][1]) for one in counted}
+    assert updates["published"] > 0

@@ -80,6 +80,15 @@ def test_one_process_may_have_several_vms() -> None:
     assert guests.identify(now)[now.vms[2].key].uuid == "u-u"
 
 
+def test_the_source_knows_which_vm_of_its_process_it_is() -> None:
+    """An agent that came later than the first VM went."""
+    guests = Guests(Proc({7: ["vmm"]}))
+    now = snapshot((2, 7, True), (3, 7, True))
+    told = [replace(vm, number=number) for vm, number in zip(now.vms, (2, 0))]
+    labels = [label for label, _ in names(guests, replace(now, vms=tuple(told)))]
+    assert labels == ["7-2", "7-3"]
+
+
 def test_labels_are_never_given_twice() -> None:
     proc = Proc({7: ["vmm"]})
     guests = Guests(proc)

@@ -15,7 +15,9 @@ from lpttrace import frame_json, frame_text
 from lpttrace.model import Guest, Model, compare, tally
 from lpttrace.model_order import arrange
 from lpttrace.printable import width
+from lpttrace.render import age
 from lpttrace.snapshot import Snapshot, VmKey
+from lpttrace.snapshot_upkeep import Upkeep
 from tests.unit import timed
 
 NOW = datetime(2026, 11, 22, 18, 0, 0, 123_456, timezone.utc)
@@ -187,3 +189,37 @@ def test_synthetic_is_said(model: Model) -> None:
     assert document["synthetic"] is True
     options = frame_text.TextOptions(title="synthetic")
     assert "synthetic" in frame_text.frame(model, model.vms, NOW, options).splitlines()[0]
+
+
+def attached_before(model: Model, seconds: int) -> Model:
+    """The same of probes that were attached so long before."""
+    upkeep = Upkeep(7)
+    snapshot = replace(model.snapshot, end_ns=7 + seconds * 10**9, upkeep=upkeep)
+    return replace(model, snapshot=snapshot)
+
+
+def test_it_is_said_since_when_totals_are(model: Model) -> None:
+    """An agent may have attached the probes long before."""
+    old = attached_before(model, 3 * 86400)
+    text = frame_text.frame(old, old.vms, NOW, ALL)
+    assert "probes 13/13 since 2026-11-19T18:00:00Z  losses" in text
+    document = json.loads(frame_json.encode(old, old.vms, NOW))
+    assert document["counting_since"] == "2026-11-19T18:00:00.123Z"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "0 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (7199, "119 min"),
+        (7200, "2 h"),
+        (172799, "47 h"),
+        (172800, "2 d"),
+        (400 * 86400, "400 d"),
+    ],
+)
+def test_how_long_ago(model: Model, seconds: int, said: str) -> None:
+    assert age(attached_before(model, seconds)) == said
+    assert age(model) == ""

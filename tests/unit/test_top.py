@@ -14,6 +14,7 @@ from textual.pilot import Pilot
 from lpttrace.errors import HostError
 from lpttrace.model import Guest, Model, compare, tally
 from lpttrace.snapshot import Snapshot, VmKey
+from lpttrace.snapshot_upkeep import Upkeep
 from lpttrace.synthetic import SyntheticSource, identify
 from lpttrace.top import TopApp, View
 from lpttrace.top_feed import Feed
@@ -95,6 +96,16 @@ async def test_vms(model: Model) -> None:
         web = next(line for line in text.splitlines() if "1234 web" in line)
         assert web.split()[-5:] == ["28.0", "-", "0", "-", "published"]
         assert "native 24 MHz, PV 100 MHz, sequence 2" in text
+
+
+async def test_totals_are_since_the_agent_attached(model: Model) -> None:
+    upkeep = Upkeep(1)
+    snapshot = replace(model.snapshot, end_ns=1 + 3 * 3600 * 10**9, upkeep=upkeep)
+    app = TopApp(View())
+    async with app.run_test(size=(80, 50)) as pilot:
+        text = await shown(app, pilot, replace(model, snapshot=snapshot))
+        assert "probes 13/13 for 3 h" in text.splitlines()[0]
+        assert "Probes, for 3 h: totals are since then" in await press(app, pilot, "i")
 
 
 async def test_names_are_not_markup(model: Model) -> None:
