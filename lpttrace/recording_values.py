@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,18 +18,13 @@ def whole_values(data: bytes) -> Iterator[Any]:
     An array is made as soon as its length is read, and each of many in one another can claim all
     of data. So a value is passed over before it is made: what is whole has what it claims to have.
     """
-    ahead, unpacker = _unpacker(data), _unpacker(data)
-    end = 0
-    while end < len(data):
+    # From a file, of which it has a few KiB at a time.
+    ahead = msgpack.Unpacker(io.BytesIO(data), max_buffer_size=max(1, len(data)))
+    view, begin = memoryview(data), 0
+    while begin < len(data):
         try:
             ahead.skip()
         except msgpack.OutOfData as error:
             raise ValueError("a value has no end") from error
-        end = ahead.tell()
-        yield unpacker.unpack()
-
-
-def _unpacker(data: bytes) -> msgpack.Unpacker:
-    unpacker = msgpack.Unpacker(max_buffer_size=max(1, len(data)), use_list=False)
-    unpacker.feed(data)
-    return unpacker
+        yield msgpack.unpackb(view[begin : ahead.tell()], use_list=False)
+        begin = ahead.tell()
