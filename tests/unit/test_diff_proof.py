@@ -96,6 +96,7 @@ def test_twice_as_busy_is_no_regression(seed: int) -> None:
 def test_later_interrupts_are_blamed_on_more_load_where_there_is_any(seed: int) -> None:
     """A vCPU that has more to do waits for its CPU more often, and its interrupts with it."""
     assert changes(compared(seed, Plan(late=1.5))) == [("service", None, LATENESS)]
+    assert changes(compared(seed, Plan(late=1.5, more_calls=2))) == [("service", None, LATENESS)]
     busier = compared(seed, Plan(late=1.5, busy=2))
     assert changes(busier) == []
     rows = [row for row in busier.rows if row.cls == LATENESS]
