@@ -11,10 +11,13 @@ from lpttrace.diff_sight import lacking
 from lpttrace.diff_types import HostDifference
 from lpttrace.model_time import NEEDS
 
-__all__ = ["host_differences"]
+__all__ = ["alike", "host_differences"]
 
 _EL2 = {"vhe": "VHE", "nvhe": "nVHE", None: "unknown"}
 _SEEN = "seen"
+
+# Nobody needs to be told that these are the same.
+_INTERNAL = ("kernel build", "layout", "source")
 
 
 def _hertz(run: Blocks) -> str:
@@ -24,7 +27,7 @@ def _hertz(run: Blocks) -> str:
 
 _FACTS: dict[str, tuple[Callable[[Blocks], str], str]] = {
     "host": (lambda run: run.host.hostname, ""),
-    "kernel": (lambda run: run.host.kernel, ""),
+    "kernel": (lambda run: run.host.kernel, "it serves the traps: this may be what is to be seen"),
     "kernel build": (lambda run: run.host.build_id or "unknown", "same name, another build"),
     "architecture": (lambda run: run.host.architecture, "service times are of other machines"),
     "CPU": (lambda run: run.host.cpu, "service times are of other machines"),
@@ -48,6 +51,25 @@ def host_differences(
 ) -> tuple[HostDifference, ...]:
     """Facts that differ, then what one of them cannot see."""
     return (*_facts(before, after), *_sight(before, after), *_losses(before, after))
+
+
+def alike(before: Sequence[Blocks], after: Sequence[Blocks]) -> Iterator[str]:
+    """What two sides do have in common, for those who know the hosts by nothing else."""
+    runs = (*before, *after)
+    same = [
+        f"{what} {fact(runs[0])}"
+        for what, (fact, _) in _FACTS.items()
+        if len(set(map(fact, runs))) == 1 and what not in _INTERNAL
+    ]
+    if same:
+        yield f"The same on both: {', '.join(same)}."
+    blind = [lacking(side) for side in (before, after)]
+    seen = [thing for thing in NEEDS if not any(thing in reasons for reasons in blind)]
+    if seen:
+        yield f"Counted on both: {', '.join(seen)}."
+    for thing in NEEDS:
+        if all(thing in reasons for reasons in blind):
+            yield f"Counted on neither: {thing} ({blind[0][thing]})."
 
 
 def _facts(before: Sequence[Blocks], after: Sequence[Blocks]) -> Iterator[HostDifference]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from lpttrace.diff import Compared
+from lpttrace.diff_host import alike
 from lpttrace.diff_lpt import LPT_TITLES, lpt_cells
 from lpttrace.diff_text import LOAD_TITLES
 from lpttrace.diff_types import Difference, Row
@@ -15,6 +16,7 @@ from lpttrace.diff_words import (
     ROW_TITLES,
     cells,
     load_cells,
+    meanings,
     shown,
     side_line,
     summary,
@@ -76,7 +78,7 @@ def _subject(row: Row) -> str:
 
 def _sections(compared: Compared) -> Iterator[Section]:
     found = compared.difference
-    yield _hosts(found)
+    yield _hosts(compared)
     if found.lpt:
         cells_of = [lpt_cells(change) for change in found.lpt]
         table = Table(LPT_TITLES, cells_of, range(3), prose=True)
@@ -86,7 +88,11 @@ def _sections(compared: Compared) -> Iterator[Section]:
         "What changed",
         lines=[] if rows else ["Nothing that can be told."],
         tables=[_rows(rows)] if rows else [],
-        notes=[*_legend(found), *dict.fromkeys(row.reason for row in rows if row.reason)],
+        notes=[
+            *meanings(rows),
+            *_legend(found),
+            *dict.fromkeys(row.reason for row in rows if row.reason),
+        ],
         figures=list(_figures(compared)),
     )
     loads = [load_cells(load) for load in found.loads]
@@ -99,14 +105,16 @@ def _sections(compared: Compared) -> Iterator[Section]:
     yield Section(f"All {len(found.rows)} rows", tables=[_rows(found.rows)], folded=True)
 
 
-def _hosts(found: Difference) -> Section:
+def _hosts(compared: Compared) -> Section:
+    found, (before, after) = compared.difference, compared.sides
+    title, notes = "What differs between the hosts", [*alike(before.runs, after.runs)]
     if not found.hosts:
-        return Section("What differs between the hosts", lines=["Nothing that is known."])
+        return Section(title, lines=["Nothing that is known."], notes=notes)
     rows = [
         (one.what, printable(one.before), printable(one.after), one.matters) for one in found.hosts
     ]
     table = Table(("WHAT", "BEFORE", "AFTER", "WHY IT MATTERS"), rows, range(4), prose=True)
-    return Section("What differs between the hosts", tables=[table])
+    return Section(title, tables=[table], notes=notes)
 
 
 def _legend(found: Difference) -> Iterator[str]:

@@ -12,6 +12,7 @@ from scipy.stats import t as student
 
 from lpttrace.abi import TrapClass, timer_of_register
 from lpttrace.blocks import Subject
+from lpttrace.blocks_rows import LATENESS
 from lpttrace.diff_families import Family, Sides
 from lpttrace.diff_tables import Item
 from lpttrace.diff_tails import LEVELS, quantile, quantile_bounds
@@ -43,7 +44,8 @@ def rows_of(
         for row, subjects in _of_family(one, options):
             if one.measure == "tail":
                 level_row = _tail_row(row, subjects, one, sides, options)
-                tail_rows.setdefault(_key(row), []).append(level_row)
+                doubted = _with_doubt(level_row, other_load, by_second)
+                tail_rows.setdefault(_key(row), []).append(doubted)
             else:
                 rows.append(_with_doubt(row, other_load, by_second))
     explained = {_key(row) for row in rows if row.measure == "service" and row.verdict in _CHANGED}
@@ -112,7 +114,7 @@ def _with_doubt(row: Row, other_load: Collection[str], by_second: bool) -> Row:
     """What changed, but not because of the host, is no verdict."""
     if row.verdict not in _CHANGED:
         return row
-    if row.measure == "stolen" and row.vm in other_load:
+    if row.vm in other_load and (row.measure in ("stolen", "out") or row.cls == LATENESS):
         return replace(row, verdict="cannot tell", reason=_OTHER_LOAD)
     if row.measure == "frequency" and by_second:
         return replace(row, verdict="cannot tell", reason=_NO_UNIT)

@@ -17,6 +17,7 @@ __all__ = [
     "cells",
     "cost",
     "load_cells",
+    "meanings",
     "moment",
     "shown",
     "side_line",
@@ -40,6 +41,19 @@ ROW_TITLES = (
 )
 
 _TIMES = ("service", "tail", "vmm")
+
+_MEANINGS = {
+    "service": "mean is the time that the host takes to serve one such trap of the guest",
+    "tail": "p90, p99 and p99.9 are the times that the slowest in ten, 100 and 1,000 exceed",
+    "frequency": "per interrupt is how often the guest traps there for each timer interrupt",
+    "out": "loses CPU is the share of traps in which the vCPU had to wait for a CPU",
+    "vmm": "in VMM is the time that the VMM takes, divided by all such traps",
+    "stolen": "share is the part of the time that guests were told was stolen from them",
+}
+_LATENESS = "timer lateness is the time from a timer's deadline until the guest gets its interrupt"
+_REGISTERS = (
+    "cntp_ registers are those of the guest's physical timer, cntv_ those of its virtual one"
+)
 _FEW = "too few samples"
 
 
@@ -103,6 +117,17 @@ def what(row: Row) -> str:
         return f"{label} p{100 * (row.quantile or 0):g}"
     words = {"service": "mean", "out": "loses CPU", "vmm": "in VMM", "stolen": "share"}
     return f"{label} {words[row.measure]}" if row.cls.kind else label
+
+
+def meanings(rows: Sequence[Row]) -> Iterator[str]:
+    """What the words of these rows mean."""
+    measures = {row.measure for row in rows if row.cls.kind in ("hypercall", "timer", "stolen")}
+    words = [told for measure, told in _MEANINGS.items() if measure in measures]
+    kinds = {row.cls.kind for row in rows}
+    words += [_LATENESS] if "lateness" in kinds else []
+    words += [_REGISTERS] if "timer" in kinds else []
+    if words:
+        yield f"In WHAT, {'; '.join(words)}."
 
 
 def cells(row: Row) -> tuple[str, ...]:

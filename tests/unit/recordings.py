@@ -65,7 +65,8 @@ LOAD = {
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A run, and what is changed in it: slower is a factor by vCPU (None: all) and class (None:
-    all); extra traps per interrupt; slow a share of traps and how many times slower these are.
+    all); extra traps per interrupt; slow a share of traps and how many times slower these are; late
+    how many times later interrupts are.
     """
 
     seconds: int = 120
@@ -77,6 +78,7 @@ class Plan:
     slow: Mapping[TrapClass, tuple[float, float]] = field(default_factory=dict)
     more_calls: float = 1.0
     squeezed: bool = False
+    late: float = 1.0
     run_noise: float = 0.0
 
     def factor(self, vcpu: int, cls: TrapClass) -> float:
@@ -190,7 +192,9 @@ class _Vcpu:
         for cls, (per_tick, ns) in LOAD.items():
             counts = _traps(random, ticks, per_tick, plan, cls)
             self.traps[cls] = _counted(random, counts, ns, plan, cls, number)
-        self.late = _counted(random, ticks, 21_000, replace(plan, slower={}), RANDOM, number)
+        self.late = _counted(
+            random, ticks, 21_000 * plan.late, replace(plan, slower={}), RANDOM, number
+        )
         self.stolen = np.cumsum(random.exponential(3e6, n) * plan.busy).astype(np.int64)
 
     def counters(self, i: int) -> VcpuCounters:

@@ -9,6 +9,7 @@ import pytest
 
 from lpttrace.abi import TrapClass
 from lpttrace.blocks import Blocks, reduce
+from lpttrace.blocks_rows import LATENESS
 from lpttrace.diff import compare
 from lpttrace.diff_types import Difference
 from tests.unit.recordings import CTL_READ, CTL_WRITE, LOAD, PTP, RANDOM, Plan, record
@@ -98,6 +99,17 @@ def test_twice_as_busy_is_no_regression(seed: int) -> None:
     assert before and after and after > 1.5 * before
     stolen = [row for row in found.rows if row.measure == "stolen"]
     assert all(row.reason.startswith(("different load", "too few")) for row in stolen)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_later_interrupts_are_blamed_on_more_load_where_there_is_any(seed: int) -> None:
+    """A vCPU that has more to do waits for its CPU more often, and its interrupts with it."""
+    assert changes(compared(seed, Plan(late=1.5))) == [("service", None, LATENESS)]
+    assert changes(compared(seed, Plan(late=1.5, more_calls=2))) == [("service", None, LATENESS)]
+    busier = compared(seed, Plan(late=1.5, busy=2))
+    assert changes(busier) == []
+    rows = [row for row in busier.rows if row.cls == LATENESS]
+    assert "different load" in {row.reason.split(":")[0] for row in rows}
 
 
 @pytest.mark.parametrize("seed", SEEDS)

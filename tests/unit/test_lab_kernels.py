@@ -31,7 +31,7 @@ def test_the_projects_kernels() -> None:
     rows = kernels.load(ROWS)
     assert rows["lpt-6.1"].lpt and rows["lpt-6.1"].patches
     assert not rows["stock-6.1"].lpt and not rows["stock-6.1"].patches
-    assert rows["lpt-6.1-planted"].patches[:-1] == rows["lpt-6.1"].patches
+    assert rows["lpt-6.1-planted"].patches[:1] == rows["lpt-6.1"].patches
     assert kernels.DEFAULT in rows
     files = [file for row in rows.values() for file in (*row.config, *row.patches)]
     assert [file for file in files if not file.is_file()] == []

@@ -68,6 +68,14 @@ def _picture(page: Path, *options: str) -> np.ndarray[tuple[int, ...], np.dtype[
     return np.asarray(imread(path), dtype=np.float32)[:, :, :3]
 
 
+def test_a_diff_says_what_is_the_same_and_what_its_words_mean() -> None:
+    text = _diff("web")
+    assert "The same on both: architecture aarch64, CPU Cortex-A57, CPUs 8, counter" in text
+    assert "Counted on both: hypercalls, timer traps, timer interrupts" in text
+    assert "stolen time," not in text.split("Counted on both:")[1].split("</p>")[0]
+    assert "mean is the time that the host takes to serve one such trap of the guest" in text
+
+
 def test_everything_is_in_the_file(page: Path) -> None:
     text = page.read_text()
     addresses = set(re.findall(r"[a-z]+://[^\"'<>\s)]+", text))

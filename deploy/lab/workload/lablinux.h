@@ -25,6 +25,7 @@ struct linux_options {
 	uint64_t sleeps;
 	uint64_t sleep_us;
 	bool busy;
+	bool everywhere;
 	bool start_barrier;
 	bool hold;
 	bool verbose;

@@ -21,6 +21,8 @@ const char linux_help_text[] =
 	"the\n"
 	"                          lowest priority\n"
 	"--vcpus N                 1 (default) to 4; only the first does anything\n"
+	"--everywhere              all of them sleep, for random times of three to five\n"
+	"                          quarters as long; only the first is measured\n"
 	"--stolen                  stolen time for each vCPU\n"
 	"--kernel FILE             the guest's kernel (default /lab/Image, which "
 	"is the\n"

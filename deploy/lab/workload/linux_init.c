@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The only program of the Linux guest: /init SLEEPS MICROSECONDS idle|busy. It
- * sleeps, on CPU 0, and says how late it woke and how many timer interrupts
- * that took.
+ * The only program of the Linux guest: /init SLEEPS MICROSECONDS idle|busy
+ * SLEEPERS. It sleeps, on CPU 0, and says how late it woke and how many timer
+ * interrupts that took. If there are to be more SLEEPERS, each of the next CPUs
+ * has another one; no two of them keep step.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -156,25 +157,31 @@ static void print_counts(const struct counts *before, const struct counts *after
 	printf("],\"steal_ticks\":%" PRIu64, after->steal_ticks - before->steal_ticks);
 }
 
-static void pin(void)
+static void pin(unsigned int cpu)
 {
 	cpu_set_t set;
 
 	CPU_ZERO(&set);
-	CPU_SET(0, &set);
+	CPU_SET(cpu, &set);
 	if (sched_setaffinity(0, sizeof(set), &set))
 		fail("sched_setaffinity");
+}
+
+static bool is_child(void)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		fail("fork");
+	return !pid;
 }
 
 /* It takes the CPU whenever the sleeper does not want it. */
 static void start_load(void)
 {
 	struct sched_param param = {0};
-	pid_t pid = fork();
 
-	if (pid < 0)
-		fail("fork");
-	if (pid)
+	if (!is_child())
 		return;
 	if (sched_setscheduler(0, SCHED_IDLE, &param))
 		fail("sched_setscheduler");
@@ -182,7 +189,23 @@ static void start_load(void)
 		__asm__ volatile("");
 }
 
-static void measure(unsigned long n, int64_t ns, bool busy)
+/* Three quarters to five quarters of it, at random. */
+static int64_t about(int64_t ns)
+{
+	return ns - ns / 4 + random() % (ns / 2);
+}
+
+static void start_sleeper(unsigned int cpu, int64_t ns)
+{
+	if (!is_child())
+		return;
+	pin(cpu);
+	srandom(cpu);
+	for (;;)
+		sleep_once(about(ns));
+}
+
+static void measure(unsigned long n, int64_t ns, bool busy, bool alone)
 {
 	int64_t *late = calloc(n, sizeof(*late));
 	struct counts before = count(), after;
@@ -194,7 +217,7 @@ static void measure(unsigned long n, int64_t ns, bool busy)
 	puts(WORD_READY);
 	start = now();
 	for (unsigned long i = 0; i < n; i++)
-		late[i] = sleep_once(ns);
+		late[i] = sleep_once(alone ? ns : about(ns));
 	start = now() - start;
 	after = count();
 	printf(WORD_REPORT "{\"sleeps\":%lu,\"sleep_ns\":%" PRId64
@@ -207,20 +230,26 @@ static void measure(unsigned long n, int64_t ns, bool busy)
 
 int main(int argc, char **argv)
 {
-	bool busy = argc == 4 && !strcmp(argv[3], "busy");
+	bool busy = argc == 5 && !strcmp(argv[3], "busy");
+	unsigned long sleepers;
+	int64_t ns;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (argc != 4)
-		fail("usage: /init SLEEPS MICROSECONDS idle|busy");
+	if (argc != 5)
+		fail("usage: /init SLEEPS MICROSECONDS idle|busy SLEEPERS");
+	ns = strtoll(argv[2], NULL, 10) * 1000;
 	if (mount("proc", "/proc", "proc", 0, NULL))
 		fail("mount /proc");
 	/* else every sleep may end 50 microseconds late */
 	if (prctl(PR_SET_TIMERSLACK, 1))
 		fail("prctl");
-	pin();
+	pin(0);
+	sleepers = strtoul(argv[4], NULL, 10);
+	for (unsigned int cpu = 1; cpu < sleepers; cpu++)
+		start_sleeper(cpu, ns);
 	if (busy)
 		start_load();
-	measure(strtoul(argv[1], NULL, 10), strtoll(argv[2], NULL, 10) * 1000, busy);
+	measure(strtoul(argv[1], NULL, 10), ns, busy, sleepers == 1);
 	reboot(RB_POWER_OFF);
 	return 0;
 }

@@ -51,6 +51,7 @@ enum {
 	SLEEPS,
 	SLEEP_US,
 	LOAD,
+	EVERYWHERE,
 	STOLEN,
 	START_BARRIER,
 	HOLD,
@@ -65,6 +66,7 @@ static const struct option long_options[] = {
 	{"sleeps", required_argument, NULL, SLEEPS},
 	{"sleep-us", required_argument, NULL, SLEEP_US},
 	{"load", required_argument, NULL, LOAD},
+	{"everywhere", no_argument, NULL, EVERYWHERE},
 	{"stolen", no_argument, NULL, STOLEN},
 	{"start-barrier", no_argument, NULL, START_BARRIER},
 	{"hold", no_argument, NULL, HOLD},
@@ -96,6 +98,9 @@ static int parse_value(struct linux_options *options, int option)
 static int parse_option(struct linux_options *options, int option)
 {
 	switch (option) {
+	case EVERYWHERE:
+		options->everywhere = true;
+		return 0;
 	case STOLEN:
 		options->spec.stolen = STOLEN_ON;
 		return 0;

@@ -26,16 +26,18 @@ static void put_memory(struct fdt *fdt)
 }
 
 /* The vCPU may stand still at the start barrier for longer than RCU thinks
- * right. */
+ * right. Where all vCPUs are alike, their ticks are not to come at once: each
+ * would wait for those before it. */
 static void put_bootargs(struct fdt *fdt, const struct linux_options *options)
 {
 	char text[256];
 
 	snprintf(text, sizeof(text),
-		 "console=ttyAMA0 panic=-1 rcupdate.rcu_cpu_stall_suppress=1%s -- "
-		 "%lu %lu %s",
-		 options->verbose ? "" : " quiet", options->sleeps, options->sleep_us,
-		 options->busy ? "busy" : "idle");
+		 "console=ttyAMA0 panic=-1 rcupdate.rcu_cpu_stall_suppress=1%s%s -- "
+		 "%lu %lu %s %u",
+		 options->verbose ? "" : " quiet", options->everywhere ? " skew_tick=1" : "",
+		 options->sleeps, options->sleep_us, options->busy ? "busy" : "idle",
+		 options->everywhere ? options->spec.vcpus : 1);
 	fdt_string(fdt, "bootargs", text);
 }
 
