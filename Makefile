@@ -39,7 +39,7 @@ demo:
 
 test: setup check deb rpm
 	$(LAB) build
-	$(BIN)/pytest -n 2 --dist loadfile tests/lab
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/lab
 
 # Writes what lpttrace costs to docs/overhead.md; as root, for it attaches to this machine's kernel.
 bench: setup $(VENV)/.done

@@ -14,6 +14,13 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 LAB = REPOSITORY / "deploy" / "lab" / "lab"
 GUEST = REPOSITORY / "tests" / "lab" / "guest"
 
+# What takes minutes goes first, so that no worker begins with it when the others have ended.
+LONGEST = (
+    *("test_main_job", "test_errors", "test_continuity", "test_diff_pairs", "test_package"),
+    *("test_prometheus_lab", "test_instrument", "test_interrupt", "test_linux_guest"),
+    *("test_migration", "test_recording", "test_prometheus", "test_rpm", "test_cpu_hog"),
+)
+
 
 @dataclass(frozen=True)
 class LabRun:
@@ -30,6 +37,11 @@ def run_in_lab(options: list[str], command: list[str]) -> LabRun:
     argv = [str(LAB), "run", *added, *options, "--", *command]
     done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     return LabRun(done.returncode, done.stdout, done.stderr)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 @pytest.fixture(scope="session")

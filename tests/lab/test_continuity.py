@@ -19,7 +19,7 @@ GOES_ON = "counting goes on in the kernel; 'lpttrace unload' ends it\n"
 
 @pytest.fixture(scope="module")
 def report(lab: Callable[[list[str], list[str]], LabRun]) -> dict[str, Any]:
-    done = lab(["--timeout", "900"], ["python3", "/tmp/guest/continuity.py"])
+    done = lab(["--timeout", "1800"], ["python3", "/tmp/guest/continuity.py"])
     assert done.status == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
     return result

@@ -19,7 +19,7 @@ CLASSES = {"psci_version": 40009, "cntp_ctl_el0 read": 20011}
 @pytest.fixture(scope="module")
 def report(lab: Callable[[list[str], list[str]], LabRun]) -> dict[str, Any]:
     # Exact time, so that nothing but the hog makes the two runs differ.
-    done = lab(["--icount", "--timeout", "900"], ["python3", "/tmp/guest/instrument.py", "hog"])
+    done = lab(["--icount", "--timeout", "1800"], ["python3", "/tmp/guest/instrument.py", "hog"])
     assert done.status == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)["hog"]
     return result

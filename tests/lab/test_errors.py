@@ -27,7 +27,7 @@ ERRORS = {
 
 @pytest.fixture(scope="module")
 def cases(lab: Callable[[list[str], list[str]], LabRun]) -> dict[str, dict[str, Any]]:
-    done = lab(["--timeout", "900"], ["python3", "/tmp/guest/errors.py"])
+    done = lab(["--timeout", "1800"], ["python3", "/tmp/guest/errors.py"])
     assert done.status == 0, done.stderr
     result: dict[str, dict[str, Any]] = json.loads(done.stdout)
     return result
@@ -146,17 +146,6 @@ def test_the_doctor_has_the_same_verdict(
 ) -> None:
     assert cases[case]["status"] == status
     assert "verdict: nothing can be measured" in cases[case]["stdout"]
-
-
-def test_ctrl_c_at_any_moment_detaches_everything(
-    lab: Callable[[list[str], list[str]], LabRun],
-) -> None:
-    done = lab(["--timeout", "900"], ["python3", "/tmp/guest/interrupt.py"])
-    assert done.status == 0, done.stderr
-    for case in json.loads(done.stdout):
-        assert "Traceback" not in case["stderr"], case
-        assert (case["kprobes"], case["programs"]) == (0, 0), case
-        assert case["status"] in (0, 130, -2), case
 
 
 def test_another_architecture() -> None:

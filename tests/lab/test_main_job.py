@@ -47,7 +47,7 @@ def host(request: pytest.FixtureRequest) -> Host:
 
 @pytest.fixture(scope="module")
 def report(host: Host, lab: Callable[[list[str], list[str]], LabRun]) -> dict[str, Any]:
-    options = ["--kernel", host.kernel, "--mode", host.mode, "--timeout", "600"]
+    options = ["--kernel", host.kernel, "--mode", host.mode, "--timeout", "1200"]
     command = ["python3", "/tmp/guest/scenario.py", "main", *labvmm_arguments()]
     done = lab(options, command)
     assert done.status == 0, done.stderr

@@ -23,7 +23,7 @@ PAUSE = ["--pause-us", "300000"]
 
 def stop(lab: Lab, host: list[str], arguments: list[str], state: Path, keep: bool) -> Any:
     """One host: the guest begins there, or goes on from state, and is saved to it if keep."""
-    options = [*host, "--timeout", "900"]
+    options = [*host, "--timeout", "1800"]
     if state.exists():
         options += ["--add", f"{state}:/tmp/state"]
         arguments = ["--restore", "/tmp/state/saved", *PAUSE]

@@ -21,7 +21,7 @@ from tests.lab.ops import labvmm_arguments
 
 @pytest.fixture(scope="module")
 def report(lab: Callable[[list[str], list[str]], LabRun]) -> dict[str, Any]:
-    options = ["--kernel", "lpt-6.1", "--mode", "nvhe", "--timeout", "600"]
+    options = ["--kernel", "lpt-6.1", "--mode", "nvhe", "--timeout", "1200"]
     done = lab(options, ["python3", "/tmp/guest/recording.py", *labvmm_arguments()])
     assert done.status == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
