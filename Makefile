@@ -8,7 +8,7 @@ LAB    := deploy/lab/lab
 
 PROMTOOL := build/tools/usr/bin/promtool
 GRAFANA  := build/grafana
-KUBECTL  := build/tools/usr/bin/kubectl
+KUBECTL  := build/tools/kubectl
 export PATH := $(CURDIR)/$(dir $(PROMTOOL)):$(PATH)
 
 # Of the tests, beyond what the lab needs (lab setup has its own list).
@@ -113,8 +113,8 @@ $(VENV)/.done: pyproject.toml constraints.txt
 $(PROMTOOL):
 	tests/debian_program.sh build/tools prometheus promtool
 
-$(KUBECTL):
-	tests/debian_program.sh build/tools kubernetes-client kubectl
+$(KUBECTL): $(VENV)/.done
+	tests/kubectl.sh $(BIN)/python $@
 
 # npm and node come with the virtual environment.
 $(GRAFANA)/.done: $(VENV)/.done tests/grafana/package-lock.json

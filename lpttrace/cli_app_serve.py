@@ -27,7 +27,7 @@ _PARAMETERS = {"vm": "patterns", "not-vm": "not_patterns"}
 _SERVE_EPILOG = """Prometheus gets text or OpenMetrics, as it asks for. A line on stderr says when
 it is ready. SIGTERM and Ctrl-C end it with status 0.
 
-FILE has these options by their long names, as TOML: listen = "[::]:9753". What is on the command
+FILE has these options by their long names, as TOML: listen = ":9753". What is on the command
 line goes before. SIGHUP has the file read again: vm, not-vm, per-vcpu and created take effect at
 once, the others with a restart; a file with a mistake is told and changes nothing.
 
@@ -50,10 +50,10 @@ created-timestamp-zero-ingestion; without that it only doubles what is stored.
 \b
 Examples:
   lpttrace serve
-  lpttrace serve --listen '[::]:9753'
+  lpttrace serve --listen :9753
   lpttrace serve --per-vm --not-vm 'test-*'
   lpttrace serve --replay run.lpt
-  lpttrace serve --listen '[::]:9753' --web-config-file /etc/lpttrace/web-config.yml
+  lpttrace serve --listen :9753 --web-config-file /etc/lpttrace/web-config.yml
   curl -s http://127.0.0.1:9753/metrics
   curl -s http://127.0.0.1:9753/-/healthy"""
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The configuration file of `lpttrace serve`: its options by their long names, as TOML.
 
-listen = "[::]:9753"
+listen = ":9753"
 not-vm = ["test-*"]
 per-vcpu = false
 """

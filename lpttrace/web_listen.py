@@ -15,7 +15,10 @@ _BACKLOG = 4096
 
 
 def parse_listen(text: str) -> tuple[str, int]:
-    """127.0.0.1:9753, [::1]:9753, :9753 (every address) as host and port."""
+    """127.0.0.1:9753, [::1]:9753, :9753 (every address) as host and port.
+
+    Brackets may be around any address, so that one text does for either family.
+    """
     host, colon, port = text.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not colon or not port.isdigit() or int(port) > 65535 or (":" in host and bare == host):
@@ -36,15 +39,24 @@ def listen_on(text: str) -> socket.socket:
         if given is not None:
             given.setblocking(False)
             return given
-        family, kind, _, _, address = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        if not host:
+            return _everywhere(port)
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return _listener(socket.socket(family, kind), (str(address[0]), port))
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise LpttraceError(
             f"cannot listen on {text}: {why}; choose another address with --listen"
         ) from error
+
+
+def _everywhere(port: int) -> socket.socket:
+    # One socket for IPv6 and IPv4, if this kernel has both.
+    if not socket.has_dualstack_ipv6():
+        return _listener(socket.socket(socket.AF_INET), ("0.0.0.0", port))
+    both = socket.socket(socket.AF_INET6)
+    both.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    return _listener(both, ("::", port))
 
 
 def _listener(listener: socket.socket, address: tuple[str, int]) -> socket.socket:

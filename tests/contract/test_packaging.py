@@ -9,13 +9,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import tomlkit
-import yaml
 from packaging.requirements import Requirement
-
-from lpttrace import __version__
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEPLOY = REPOSITORY / "deploy"
@@ -26,18 +22,6 @@ FROM_DISTRIBUTION = {"h11", "msgpack", "psutil", "zstandard"}
 
 def read(path: str) -> str:
     return (DEPLOY / path).read_text(encoding="utf-8")
-
-
-def settings(unit: Path) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for key, value in re.findall(r"^(\w+)=(.*)$", unit.read_text(), re.M):
-        found.setdefault(key, []).append(value)
-    return found
-
-
-def capabilities() -> set[str]:
-    (line,) = settings(UNIT)["CapabilityBoundingSet"]
-    return set(line.split())
 
 
 def test_the_unit_is_as_hard_as_promised() -> None:
@@ -92,64 +76,3 @@ def test_every_package_asks_for_what_the_project_needs() -> None:
             assert f"python3-{needed.name} {floor[:2]} {floor[2:]}" in spec
     assert f"python3 ({python[:2]} {python[2:]})" in control
     assert f"python3 {python[:2]} {python[2:]}" in spec
-
-
-@pytest.fixture(scope="module")
-def manifests() -> list[dict[str, Any]]:
-    kubectl = REPOSITORY / "build/tools/usr/bin/kubectl"
-    argv = [str(kubectl), "kustomize", str(DEPLOY / "kubernetes/base")]
-    done = subprocess.run(argv, capture_output=True, text=True, check=True)
-    return list(yaml.safe_load_all(done.stdout))
-
-
-@pytest.mark.parametrize("version", ["1.25", "1.30", kubernetes_validate.latest_version()])
-def test_the_api_takes_the_manifests(manifests: list[dict[str, Any]], version: str) -> None:
-    kinds = set()
-    for manifest in manifests:
-        kubernetes_validate.validate(manifest, version, strict=True)
-        kinds.add(manifest["kind"])
-    assert kinds == {"Namespace", "ServiceAccount", "DaemonSet", "NetworkPolicy"}
-
-
-def pod(manifests: list[dict[str, Any]]) -> dict[str, Any]:
-    (daemon_set,) = [m for m in manifests if m["kind"] == "DaemonSet"]
-    template: dict[str, Any] = daemon_set["spec"]["template"]
-    return template
-
-
-def test_selectors_find_the_pod_and_its_port(manifests: list[dict[str, Any]]) -> None:
-    template = pod(manifests)
-    (daemon_set,) = [m for m in manifests if m["kind"] == "DaemonSet"]
-    (policy,) = [m for m in manifests if m["kind"] == "NetworkPolicy"]
-    monitor = yaml.safe_load(read("kubernetes/podmonitor/podmonitor.yaml"))
-    selectors = [daemon_set["spec"]["selector"], policy["spec"]["podSelector"]]
-    for selector in [*selectors, monitor["spec"]["selector"]]:
-        assert selector["matchLabels"].items() <= template["metadata"]["labels"].items()
-    (container,) = template["spec"]["containers"]
-    (port,) = container["ports"]
-    assert policy["spec"]["ingress"][0]["ports"] == [{"port": port["name"]}]
-    assert [e["port"] for e in monitor["spec"]["podMetricsEndpoints"]] == [port["name"]]
-    assert container["args"][-1] == f":{port['containerPort']}"
-
-
-def test_the_monitor_is_of_the_base() -> None:
-    overlay = yaml.safe_load(read("kubernetes/podmonitor/kustomization.yaml"))
-    base = yaml.safe_load(read("kubernetes/base/kustomization.yaml"))
-    assert overlay["resources"] == ["../base", "podmonitor.yaml"]
-    assert overlay["namespace"] == base["namespace"]
-
-
-def test_pod_unit_and_documentation_agree_on_capabilities(manifests: list[dict[str, Any]]) -> None:
-    (container,) = pod(manifests)["spec"]["containers"]
-    added = container["securityContext"]["capabilities"]["add"]
-    assert {f"CAP_{name}" for name in added} == capabilities()
-    documented = re.findall(
-        r"^\| `(CAP_\w+)` \|", (REPOSITORY / "docs/install.md").read_text(), re.M
-    )
-    assert set(documented) == capabilities() | {"CAP_SYS_ADMIN"}
-
-
-def test_images_are_of_this_version(manifests: list[dict[str, Any]]) -> None:
-    (container,) = pod(manifests)["spec"]["containers"]
-    assert container["image"] == f"lpttrace:{__version__}"
-    assert f"--tag lpttrace:{__version__} " in read("container/Containerfile")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The RPM package, as far as Debian can tell: nothing here has an RPM database."""
+"""The RPM package, as far as Debian can tell: its dependencies go by other names here."""
 
 from __future__ import annotations
 
@@ -13,6 +13,42 @@ from lpttrace import __version__
 
 # Of the modules that it brings along: one run of what uses most of them.
 UNIT_TESTS = ("tests/unit/test_cli.py", "tests/unit/test_top.py")
+
+# Installed, upgraded and removed over this machine's root, which is not changed, with the package's
+# scripts run in it. What differs from the machine is told after each.
+LIFE = """
+set -eu
+mount -t tmpfs tmpfs "$1"
+cd "$1"
+mkdir upper work root
+mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" overlay root
+mount -t proc proc root/proc
+mount --rbind /dev root/dev
+mount -t sysfs sysfs root/sys
+mount -t bpf bpf root/sys/fs/bpf
+# Of the package filesystem there.
+mkdir -p root/usr/share/licenses
+rpm() { command rpm --root "$PWD/root" --dbpath /rpmdb "$@"; }
+# An empty directory of the machine's that rpm takes for its own is none of a package's.
+differs() {
+	echo "== $1"
+	(cd upper && find . -path ./rpmdb -prune -o -print) | while read -r path; do
+		[ -d "/$path" ] && { [ -d "upper/$path" ] || [ -c "upper/$path" ]; } ||
+			echo "/${path#./}"
+	done | sed "/^.usr.share.licenses$/d"
+	ls root/usr/share/licenses
+	ls root/sys/fs/bpf | grep lpttrace || :
+}
+rpm --install --nodeps --ignorearch "$2"
+mkdir -p root/sys/fs/bpf/lpttrace/v1
+differs installed
+rpm --upgrade --nodeps --ignorearch --replacepkgs "$2"
+differs upgraded
+echo "== enabled"
+chroot root systemctl is-enabled lpttrace.service lpttrace.socket
+rpm --erase lpttrace
+differs removed
+"""
 
 
 def output(*argv: str) -> str:
@@ -55,6 +91,27 @@ def test_its_scripts_are_scripts(rpm: Path, tmp_path: Path) -> None:
         assert "systemctl" in text
     removal = output("rpm", "--query", "--package", "--queryformat", "%{PREUN}", str(rpm))
     assert "lpttrace unload" in removal
+
+
+@pytest.fixture(scope="module")
+def life(rpm: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """What differs from the machine after each step, and what is enabled."""
+    place = tmp_path_factory.mktemp("life")
+    told = output("unshare", "--mount", "sh", "-c", LIFE, "sh", str(place), str(rpm))
+    steps = (part.splitlines() for part in told.split("== ")[1:])
+    return {name: lines for name, *lines in steps}
+
+
+def test_installed_it_is_enabled_and_has_byte_code(life: dict[str, list[str]]) -> None:
+    assert life["enabled"] == ["enabled", "enabled"]
+    assert {"/usr/bin/lpttrace", "/usr/lib/systemd/system/lpttrace.service"} <= {*life["installed"]}
+    assert any("/usr/lib/lpttrace/lpttrace/__pycache__/cli." in path for path in life["installed"])
+    # An upgrade leaves counting alone.
+    assert set(life["upgraded"]) == set(life["installed"]) >= {"lpttrace"}
+
+
+def test_removed_it_leaves_nothing(life: dict[str, list[str]]) -> None:
+    assert life["removed"] == []
 
 
 def test_it_has_what_the_debian_package_has(

@@ -26,7 +26,7 @@ from lpttrace.errors import HostError, LpttraceError
 from lpttrace.exporter import MetricsServer, SnapshotCollector, make_registry
 from lpttrace.model import Guest
 from lpttrace.snapshot import Snapshot, VmKey
-from lpttrace.web_listen import parse_listen
+from lpttrace.web_listen import listen_on, parse_listen
 
 
 @pytest.fixture
@@ -227,8 +227,23 @@ def test_a_client_that_hangs_up_is_not_worth_a_word(
 def test_addresses() -> None:
     assert parse_listen("127.0.0.1:9753") == ("127.0.0.1", 9753)
     assert parse_listen("[::1]:0") == ("::1", 0)
+    assert parse_listen("[127.0.0.1]:9753") == ("127.0.0.1", 9753)
     assert parse_listen(":9753") == ("", 9753)
     assert parse_listen("host.example:80") == ("host.example", 80)
+
+
+def test_no_address_is_every_address() -> None:
+    with listen_on(":0") as listener:
+        port = listener.getsockname()[1]
+        for address in ("127.0.0.1", "::1"):
+            socket.create_connection((address, port)).close()
+
+
+def test_no_address_is_every_address_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    with listen_on(":0") as listener:
+        assert listener.family == socket.AF_INET
+        socket.create_connection(("127.0.0.1", listener.getsockname()[1])).close()
 
 
 @pytest.mark.parametrize("text", ["", "9753", "::1:9753", "host:", "host:http", "1.2.3.4:65536"])

@@ -83,10 +83,10 @@ def programs() -> int:
 
 
 @contextmanager
-def guests() -> Iterator[subprocess.Popen[str]]:
+def guests(vms: Sequence[str] = VMS) -> Iterator[subprocess.Popen[str]]:
     """VMs that trap without pause until they are told to end."""
     argv = ["labvmm", "--forever", "--hold", "--spin", "50"]
-    argv += [word for vm in VMS for word in ("--vm", vm)]
+    argv += [word for vm in vms for word in ("--vm", vm)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([*argv, "--ops", OPS], text=True, **pipes) as vmm:
         try:
