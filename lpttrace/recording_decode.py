@@ -15,7 +15,7 @@ from lpttrace.model import Guest
 from lpttrace.recording_encode import NO_FRAME, NO_TRAP, new_vcpu, vcpu_name
 from lpttrace.recording_schema import Schema
 from lpttrace.recording_types import Frame
-from lpttrace.recording_values import whole_values
+from lpttrace.recording_values import changes_in
 from lpttrace.snapshot import (
     Account,
     Answers,
@@ -52,14 +52,14 @@ _NO_HISTOGRAM = Histogram()
 def unfold(plain: bytes, schema: Schema) -> Iterator[Frame]:
     """The frames of a block, in order; ends at what is none by raising one of NONSENSE."""
     frame = NO_FRAME
-    for change in whole_values(plain):
+    for change in changes_in(plain):
         frame = apply(frame, change, schema)
         yield frame
 
 
 def first_change(plain: bytes) -> Any:
     """What makes the first frame of a block of none; one of NONSENSE if there is none."""
-    for change in whole_values(plain):
+    for change in changes_in(plain):
         return change
     raise ValueError("no frame")
 
@@ -68,11 +68,12 @@ def shape_of(change: Any) -> tuple[int, Any]:
     """Of a frame that is made of none, its Unix time, and what shape() will say of it."""
     unix_ns, _, _, _, _, keys, vms, _, names, _ = change
     keys, names = keys or (), names or ()
-    structures = [lpt[3] if lpt else None for _, _, _, lpt, _ in vms]
+    lives = [(alive is True, lpt[3] if lpt else None) for _, _, alive, lpt, _ in vms]
+    structures = [structure for _, structure in lives]
     # Nothing but numbers: what is nested deeply cannot be compared.
     for numbers in ((2 * unix_ns,), keys, names, *[told for told in structures if told]):
         _numbers(numbers)
-    states = [(alive is True, told or None) for (_, _, alive, *_), told in zip(vms, structures)]
+    states = [(alive, told or None) for alive, told in lives]
     return unix_ns, (keys, states, names)
 
 

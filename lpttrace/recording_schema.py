@@ -24,7 +24,7 @@ from lpttrace.abi import (
 )
 from lpttrace.errors import ProtocolError
 from lpttrace.recording_types import RecordedHost
-from lpttrace.recording_values import whole_values
+from lpttrace.recording_values import schema_in
 
 __all__ = ["OURS", "Schema", "pack_schema", "parse_schema"]
 
@@ -60,7 +60,7 @@ def pack_schema(host: RecordedHost) -> bytes:
 def parse_schema(data: bytes) -> Optional[tuple[RecordedHost, Schema]]:
     """None if it makes no sense; ProtocolError if it does, but not to this lpttrace."""
     try:
-        (document,) = whole_values(data)
+        document = schema_in(data)
         host = _host(document["host"])
         found = {field.name: document[field.name] for field in fields(Schema)}
         bounds = document["bounds"]
