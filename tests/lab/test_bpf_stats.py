@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from lpttrace.abi import ABI_VERSION
 from lpttrace.attach import Attachment
 from lpttrace.errors import LpttraceError
 from lpttrace.host import probe_host
@@ -222,7 +223,8 @@ def test_the_switch_is_not_touched_unless_asked(attached: Attachment) -> None:
     assert not re.search(r"^lpttrace_bpf_program", text, re.M)
     assert re.search(r'^lpttrace_vcpu_slots{state="free"} 512$', text, re.M)
     assert re.search(r'^lpttrace_vm_records{state="used"} 0$', text, re.M)
-    assert re.search(r'^lpttrace_build_info{bcc_version="[^"]+",layout_version="3"', text, re.M)
+    build = rf'^lpttrace_build_info{{bcc_version="[^"]+",layout_version="{ABI_VERSION}"'
+    assert re.search(build, text, re.M)
 
 
 def test_what_is_no_program_is_an_error(attached: Attachment) -> None:
