@@ -200,7 +200,8 @@ static void start_sleeper(unsigned int cpu, int64_t ns)
 	if (!is_child())
 		return;
 	pin(cpu);
-	srandom(cpu);
+	/* Not 1: that is what CPU 0 begins with, which then sleeps in step with this one. */
+	srandom(cpu + 1);
 	for (;;)
 		sleep_once(about(ns));
 }
