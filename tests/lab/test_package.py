@@ -52,8 +52,16 @@ def test_installed_it_runs(report: dict[str, Any]) -> None:
     step = report["installed"]
     assert step["dpkg"]["status"] == 0 and "warning" not in step["dpkg"]["stderr"]
     assert step["active"] and step["enabled"]["stdout"].split() == ["enabled", "enabled"]
+    assert step["version"]["stdout"] == f"lpttrace {__version__}\n"
     assert "listening on http://127.0.0.1:9753/metrics\n" in step["log"]
     assert "warning" not in step["log"] and "cannot" not in step["log"]
+
+
+def test_doctor_finds_everything_and_the_agent(report: dict[str, Any]) -> None:
+    doctor = report["installed"]["doctor"]
+    assert doctor["status"] == 0, doctor["stdout"]
+    (line,) = [line for line in doctor["stdout"].splitlines() if " agent " in line]
+    assert line.startswith("  ok  agent ") and "/usr/bin/lpttrace serve" in line
 
 
 def test_the_service_may_do_what_it_needs_and_no_more(report: dict[str, Any]) -> None:
@@ -84,8 +92,8 @@ def test_top_of_the_package_counts_to_the_last_trap(report: dict[str, Any]) -> N
 
 def test_an_upgrade_loses_no_event(report: dict[str, Any]) -> None:
     step = report["upgraded"]
-    assert step["active"] and len(set(step["pids"]) - {""}) == 3
-    assert step["dpkg"]["status"] == 0
+    assert step["active"] and len(set(step["pids"]) - {""}) == 4
+    assert step["restarted"]["status"] == 0 and step["dpkg"]["status"] == 0
     samples = metric_samples(step["scraped"])
     alive = {s.labels["vm"] for s in samples["lpttrace_vm_info"]}
     shown = [vcpu for (vm, _), vcpu in counts_by_vcpu(samples).items() if vm in alive]

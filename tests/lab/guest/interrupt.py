@@ -19,8 +19,7 @@ COMMANDS = (
     ["lpttrace", "top", "--batch", "--interval", "0.5"],
     ["lpttrace", "serve"],
 )
-# From our first line to the middle of the work; how long attaching takes is measured first. Both
-# attach with the same code, so each has every other moment.
+# From our first line to the middle of the work; how long attaching takes is measured first.
 MOMENTS = (0.0, 0.02, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 1.0, 1.3)
 
 
@@ -86,10 +85,7 @@ def main() -> None:
     begin = time.monotonic()
     subprocess.run(["lpttrace", "top", "--once", "--interval", "0.1"], check=True, stdout=2)
     whole = time.monotonic() - begin
-    report = [
-        interrupt(COMMANDS[number % len(COMMANDS)], moment * whole)
-        for number, moment in enumerate(MOMENTS)
-    ]
+    report = [interrupt(command, m * whole) for command in COMMANDS for m in MOMENTS]
     json.dump(report, sys.stdout)
 
 

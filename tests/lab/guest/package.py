@@ -20,7 +20,7 @@ from typing import Any
 from continuity import PINS, guests, kprobes, let_go, programs, scrape, truth_of
 
 CGROUP = Path("/sys/fs/cgroup/system.slice/lpttrace.service/cgroup.procs")
-# One vCPU: the service starts three times beside it, on the other CPU.
+# One vCPU: the service starts again and again beside it, on the other CPU.
 VM = ("vcpus=1,lpt=try,pv-freq=100000000,stolen=try",)
 
 PACKAGE = "/root/lpttrace.deb"
@@ -89,6 +89,8 @@ def installed() -> dict[str, Any]:
         "dpkg": done,
         "active": active(),
         "enabled": run("systemctl", "is-enabled", "lpttrace.service", "lpttrace.socket"),
+        "version": run("lpttrace", "--version"),
+        "doctor": run("lpttrace", "doctor"),
         "privileges": privileges(),
         "writable": writable(),
         "attached": attached(),
@@ -111,18 +113,27 @@ def restarted_after(process: str) -> str:
 
 
 def upgraded() -> dict[str, Any]:
-    """Killed and upgraded while a guest traps."""
+    """Killed, restarted and upgraded while a guest traps."""
     with guests(VM) as vmm:
         time.sleep(1)
         pids = [main_process()]
         pids.append(restarted_after(pids[0]))
+        restarted = run("systemctl", "restart", "lpttrace.service")
+        pids.append(main_process() if active() else "")
         done = run("dpkg", "--install", PACKAGE)
         again = active()
         pids.append(main_process())
         truth = truth_of(vmm)
         scraped = scrape()
         let_go(vmm)
-    return {"pids": pids, "active": again, "dpkg": done, "truth": truth, "scraped": scraped}
+    return {
+        "pids": pids,
+        "active": again,
+        "restarted": restarted,
+        "dpkg": done,
+        "truth": truth,
+        "scraped": scraped,
+    }
 
 
 def removed(before: set[str]) -> dict[str, Any]:
