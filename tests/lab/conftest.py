@@ -16,8 +16,8 @@ GUEST = REPOSITORY / "tests" / "lab" / "guest"
 
 # What takes minutes goes first, so that no worker begins with it when the others have ended.
 LONGEST = (
-    *("test_main_job", "test_errors", "test_continuity", "test_diff_pairs", "test_package"),
-    *("test_prometheus_lab", "test_instrument", "test_interrupt", "test_linux_guest"),
+    *("test_interrupt", "test_main_job", "test_errors", "test_continuity", "test_diff_pairs"),
+    *("test_package", "test_prometheus_lab", "test_instrument", "test_linux_guest"),
     *("test_migration", "test_recording", "test_prometheus", "test_rpm", "test_cpu_hog"),
 )
 
