@@ -23,7 +23,7 @@ from lpttrace.cli_options import (
     MAX_VCPUS,
     OWN,
     PATTERN,
-    PIN_DIR,
+    PIN_DIR_OF_AGENT,
     SORT,
     SYNTHETIC,
     VCPUS,
@@ -163,7 +163,7 @@ def top(
     max_vcpus: int = MAX_VCPUS,
     lpt_symbol: str = LPT_SYMBOL_OPTION,
     synthetic: str = SYNTHETIC,
-    pin_dir: str = PIN_DIR,
+    pin_dir: str = PIN_DIR_OF_AGENT,
     own: bool = OWN,
 ) -> None:
     """Show VMs, vCPUs and what they trap, live.
@@ -204,7 +204,7 @@ Examples:
 def doctor(
     as_json: bool = typer.Option(False, "--json", help="The same as JSON."),
     lpt_symbol: str = LPT_SYMBOL_OPTION,
-    pin_dir: str = PIN_DIR,
+    pin_dir: str = PIN_DIR_OF_AGENT,
 ) -> None:
     """Say what this host offers and what it cannot show, with reasons and what to do."""
 

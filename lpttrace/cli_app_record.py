@@ -22,7 +22,7 @@ from lpttrace.cli_options import (
     PATTERN,
     PATTERNS,
     PER_VCPU,
-    PIN_DIR,
+    PIN_DIR_OF_AGENT,
     SORT,
     SYNTHETIC,
     VCPUS,
@@ -119,7 +119,7 @@ def record(
     max_vcpus: int = MAX_VCPUS,
     lpt_symbol: str = LPT_SYMBOL_OPTION,
     synthetic: str = SYNTHETIC,
-    pin_dir: str = PIN_DIR,
+    pin_dir: str = PIN_DIR_OF_AGENT,
     own: bool = OWN,
 ) -> None:
     """Record raw counters to a file, to look at later or to compare."""

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import typer
 
+from lpttrace.cli_config import configure, given
 from lpttrace.cli_guard import guarded
 from lpttrace.cli_options import (
     LPT_SYMBOL_OPTION,
@@ -15,14 +14,12 @@ from lpttrace.cli_options import (
     PATTERNS,
     PER_VCPU,
     PIN_DIR,
+    PIN_DIR_OF_AGENT,
     SYNTHETIC,
 )
-from lpttrace.config import CONFIG_FILE, KEYS, load
+from lpttrace.config import CONFIG_FILE
 
 __all__ = ["register"]
-
-# Parameters whose names are not those of their options.
-_PARAMETERS = {"vm": "patterns", "not-vm": "not_patterns"}
 
 _SERVE_EPILOG = """Prometheus gets text or OpenMetrics, as it asks for. A line on stderr says when
 it is ready. SIGTERM and Ctrl-C end it with status 0.
@@ -70,30 +67,12 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=_UNLOAD_EPILOG)(unload)
 
 
-def _configure(context: typer.Context, value: str) -> str:
-    # What click takes where the command line says nothing.
-    file = Path(value) if value else CONFIG_FILE
-    if not value and not file.exists():
-        return ""
-    context.default_map = {
-        _PARAMETERS.get(k, k.replace("-", "_")): v for k, v in load(file).items()
-    }
-    return str(file)
-
-
-def _given(context: typer.Context) -> tuple[str, ...]:
-    # The keys that the command line has: a file that is read again does not change these.
-    keys = {_PARAMETERS.get(key, key.replace("-", "_")): key for key in KEYS}
-    sources = {key: context.get_parameter_source(name) for name, key in keys.items()}
-    return tuple(key for key, source in sources.items() if source and source.name == "COMMANDLINE")
-
-
 _CONFIG = typer.Option(
     "",
     "--config",
     metavar="FILE",
     is_eager=True,
-    callback=_configure,
+    callback=configure,
     help=f"Options as a file, instead of {CONFIG_FILE}, which may be absent.",
 )
 
@@ -144,13 +123,13 @@ def serve(
             max_vcpus, lpt_symbol, synthetic, pin_dir, bpf_stats=bpf_stats, replay=replay
         )
         view = View(per_vcpu, tuple(patterns), tuple(not_patterns), created)
-        how = (view, keep, web_config_file, config, _given(context))
+        how = (view, keep, web_config_file, config, given(context))
         return become_agent(ServeOptions(listen, traced, *how))
 
     raise typer.Exit(guarded(body))
 
 
-def unload(pin_dir: str = PIN_DIR) -> None:
+def unload(pin_dir: str = PIN_DIR_OF_AGENT) -> None:
     """Remove from the kernel what a `serve` that has ended left counting there."""
 
     def body() -> int:

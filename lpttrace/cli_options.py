@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import typer
 
+from lpttrace.cli_config import as_the_agent
+from lpttrace.config import CONFIG_FILE
 from lpttrace.errors import UsageError
 from lpttrace.plan import LPT_SYMBOL
 
@@ -22,6 +24,7 @@ __all__ = [
     "PATTERNS",
     "PER_VCPU",
     "PIN_DIR",
+    "PIN_DIR_OF_AGENT",
     "SORT",
     "SYNTHETIC",
     "VCPUS",
@@ -42,11 +45,18 @@ LPT_SYMBOL_OPTION = typer.Option(
     metavar="NAME",
     help="The kernel function that updates LPT, if your kernel's patches renamed it.",
 )
+_PIN_DIR = ("/sys/fs/bpf/lpttrace", "--pin-dir")
 PIN_DIR = typer.Option(
-    "/sys/fs/bpf/lpttrace",
-    "--pin-dir",
+    *_PIN_DIR,
     metavar="DIR",
-    help="Where `serve` keeps what it attaches: a directory of a BPF file system.",
+    help="Where to keep what it attaches: a directory of a BPF file system.",
+)
+PIN_DIR_OF_AGENT = typer.Option(
+    *_PIN_DIR,
+    metavar="DIR",
+    is_eager=True,
+    callback=as_the_agent,
+    help=f"Where `serve` keeps what it attaches, unless {CONFIG_FILE} says where.",
 )
 SYNTHETIC = typer.Option(
     "",

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
+from lpttrace import cli_config, cli_run, cli_serve, doctor
 from lpttrace.cli_app import app
-from lpttrace.cli_app_serve import _PARAMETERS
+from lpttrace.cli_config import PARAMETERS
 from lpttrace.cli_service import view_of
 from lpttrace.config import KEYS, ConfigError, load
 from lpttrace.exporter_view import View
@@ -50,7 +52,7 @@ def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
 def test_keys_are_the_options_of_serve() -> None:
     command = typer.main.get_command(app).commands["serve"]  # type: ignore[attr-defined]
     options = {p.name: p.opts[0] for p in command.params if p.opts[0] != "--help"}
-    names = {_PARAMETERS.get(key, key.replace("-", "_")): f"--{key}" for key in KEYS}
+    names = {PARAMETERS[key]: f"--{key}" for key in KEYS}
     own = ("config", "replay", "synthetic")
     assert names == {n: o for n, o in options.items() if n not in own}
 
@@ -110,3 +112,62 @@ def test_the_command_line_goes_before_the_file(
 ) -> None:
     said = View(per_vcpu=False, vms=("said",))
     assert view_of(values, said, given) == view
+
+
+class Seen:
+    """Stands for what a command calls, and keeps what it is called with."""
+
+    def __init__(self) -> None:
+        self.arguments: tuple[Any, ...] = ()
+
+    def __call__(self, *arguments: Any) -> int:
+        self.arguments = arguments
+        return 0
+
+
+@pytest.fixture
+def agents_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = write(tmp_path, WHOLE)
+    monkeypatch.setattr(cli_config, "CONFIG_FILE", path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ([], (1024, "my_update", "/sys/fs/bpf/other")),
+        (["--pin-dir", "/sys/fs/bpf/said"], (1024, "my_update", "/sys/fs/bpf/said")),
+        (["--max-vcpus", "9", "--lpt-symbol", "said"], (9, "said", "/sys/fs/bpf/other")),
+    ],
+)
+def test_top_looks_where_the_agent_of_this_host_counts(
+    agents_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    wanted: tuple[int, str, str],
+) -> None:
+    monkeypatch.setattr(cli_run, "top", seen := Seen())
+    assert CliRunner().invoke(app, ["top", *arguments]).exit_code == 0
+    source, options, command = seen.arguments
+    assert (source.max_vcpus, source.lpt_symbol, source.pin_dir) == wanted
+    # What serve shows is not for others: they have options of that name that mean something else.
+    assert (options.pattern, command) == ("", ())
+
+
+def test_doctor_and_unload_look_there_too(
+    agents_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "run", looked := Seen())
+    monkeypatch.setattr(cli_serve, "unload", unloaded := Seen())
+    assert CliRunner().invoke(app, ["doctor"]).exit_code == 0
+    assert CliRunner().invoke(app, ["unload"]).exit_code == 0
+    assert looked.arguments == (False, "my_update", Path("/sys/fs/bpf/other"))
+    assert unloaded.arguments == ("/sys/fs/bpf/other",)
+
+
+def test_looking_takes_no_good_file(agents_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    agents_file.write_text("keep = true\nlisten 'a'\n")
+    monkeypatch.setattr(cli_serve, "unload", unloaded := Seen())
+    done = CliRunner().invoke(app, ["unload"])
+    assert (done.exit_code, unloaded.arguments) == (0, ("/sys/fs/bpf/lpttrace",))
+    assert f"warning: {agents_file}:2: expected '='" in done.stderr
