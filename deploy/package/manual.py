@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The manual pages, from the command line itself: manual.py DIRECTORY writes them there.
 
-lpttrace.1, a page for each command, and lpttrace.toml.5 once `serve` reads such a file; their date
-is SOURCE_DATE_EPOCH.
+lpttrace.1, a page for each command, and lpttrace.toml.5; their date is SOURCE_DATE_EPOCH.
 """
 
 from __future__ import annotations
@@ -19,12 +18,15 @@ import typer
 
 from lpttrace import __version__
 from lpttrace.cli_app import app
+from lpttrace.cli_config import PARAMETERS, SHARED
+from lpttrace.config import CONFIG_FILE, KEYS
 
-CONFIGURATION = "/etc/lpttrace/lpttrace.toml"
-# The option of `serve` that names another one.
-CONFIGURATION_OPTION = "--config-file"
 # A paragraph that click, and so we, leave as it is written.
 VERBATIM = "\b"
+FILE_PAGE = "lpttrace.toml(5)"
+EXAMPLE = """max-vcpus = 2048
+per-vcpu = false
+not-vm = ["test-*", "ci-*"]"""
 
 Record = tuple[str, str]
 
@@ -94,11 +96,13 @@ def command_page(command: Any, context: Any, others: Iterable[str], extra: Itera
 def configuration_page(serve: Any, context: Any) -> str:
     """lpttrace.toml(5): its keys are the long options of serve."""
     body = [
-        f".SH SYNOPSIS\n.B {escaped(CONFIGURATION)}",
+        f".SH SYNOPSIS\n.B {escaped(str(CONFIG_FILE))}",
         ".SH DESCRIPTION\nTOML. Each key is a long option of",
         ".BR lpttrace\\-serve (1),\nwithout the dashes; the command line goes before the file.",
+        f"The other commands take {escaped(', '.join(SHARED))} from it, too.",
         ".SH KEYS",
         *items(settings(serve, context)),
+        f".SH EXAMPLE\n.EX\n{escaped(EXAMPLE)}\n.EE",
         see_also("lpttrace-serve(1)"),
     ]
     return page("lpttrace.toml", 5, "how lpttrace serves", body)
@@ -106,17 +110,15 @@ def configuration_page(serve: Any, context: Any) -> str:
 
 def settings(serve: Any, context: Any) -> list[Record]:
     """The keys of the configuration file, and what they are."""
-    keys = []
-    for parameter in serve.get_params(context):
-        record = parameter.get_help_record(context)
-        if record and not {"--help", CONFIGURATION_OPTION} & set(parameter.opts):
-            keys.append((parameter.opts[0].lstrip("-"), record[1]))
-    return keys
-
-
-def reads_configuration(serve: Any) -> bool:
-    """Whether `serve` knows of a configuration file."""
-    return any(CONFIGURATION_OPTION in parameter.opts for parameter in serve.params)
+    helps = {p.name: p.get_help_record(context)[1] for p in serve.params if p.name != "help"}
+    return [
+        (
+            name,
+            f"{helps[PARAMETERS[name]]} The value is {key.wanted}."
+            + (" SIGHUP has it take effect." if key.reloads else ""),
+        )
+        for name, key in KEYS.items()
+    ]
 
 
 def command_line() -> tuple[Any, Any]:
@@ -129,18 +131,18 @@ def pages() -> Iterator[tuple[str, str]]:
     """Names of files, and their text."""
     root, context = command_line()
     names = [f"lpttrace-{name}(1)" for name in root.commands]
-    files = ["lpttrace.toml(5)"] if reads_configuration(root.commands["serve"]) else []
     commands = [
         (f"lpttrace-{name}", command.get_short_help_str(80))
         for name, command in root.commands.items()
     ]
     listed = [".SH COMMANDS", *items(commands)]
-    yield "lpttrace.1", command_page(root, context, [*names, *files], listed)
+    yield "lpttrace.1", command_page(root, context, [*names, FILE_PAGE], listed)
     for name, command in root.commands.items():
         of_command = type(context)(command, info_name=name, parent=context)
-        others = ["lpttrace(1)", *(files if name == "serve" else [])]
+        reads_file = any("--pin-dir" in parameter.opts for parameter in command.params)
+        others = ["lpttrace(1)", *([FILE_PAGE] if reads_file else [])]
         yield f"lpttrace-{name}.1", command_page(command, of_command, others, [])
-        if name == "serve" and files:
+        if name == "serve":
             yield "lpttrace.toml.5", configuration_page(command, of_command)
 
 

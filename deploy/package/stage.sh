@@ -30,9 +30,8 @@ install -D -m 755 deploy/package/lpttrace "$root/usr/bin/lpttrace"
 
 install -d "$root/usr/share/man/man1"
 install -m 644 build/man/*.1 "$root/usr/share/man/man1"
-for page in build/man/*.5; do
-	[ ! -e "$page" ] || install -D -m 644 "$page" "$root/usr/share/man/man5/${page##*/}"
-done
+install -d "$root/usr/share/man/man5"
+install -m 644 build/man/*.5 "$root/usr/share/man/man5"
 completions=$root/usr/share/bash-completion/completions
 install -D -m 644 build/completion/lpttrace.bash "$completions/lpttrace"
 install -D -m 644 -t "$root/usr/share/fish/vendor_completions.d" build/completion/lpttrace.fish

@@ -13,6 +13,7 @@ import pytest
 import typer
 
 from lpttrace.cli_app import app
+from lpttrace.config import KEYS, load
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = REPOSITORY / ".venv/bin/lpttrace"
@@ -55,9 +56,24 @@ def test_help_and_page_say_the_same(name: str) -> None:
         assert " ".join(paragraph.split()).rstrip(":").casefold() in text.casefold()
 
 
+@pytest.mark.parametrize("name", KEYS)
+def test_every_key_of_the_file_is_in_its_page(name: str) -> None:
+    text = " ".join(shown(REPOSITORY / "build/man/lpttrace.toml.5").split())
+    (option,) = [p for p in COMMANDS["lpttrace-serve"].params if f"--{name}" in p.opts]
+    said = rf"{re.escape(option.help)}( \[[^]]*\])? The value is {re.escape(KEYS[name].wanted)}\."
+    assert re.search(rf" {name} {said}", text)
+
+
+def test_the_example_of_the_file_is_one(tmp_path: Path) -> None:
+    text = shown(REPOSITORY / "build/man/lpttrace.toml.5")
+    example = text.split("EXAMPLE\n")[1].split("SEE ALSO")[0]
+    (tmp_path / "lpttrace.toml").write_text(example)
+    assert load(tmp_path / "lpttrace.toml")
+
+
 def test_nothing_is_wrong_with_the_pages() -> None:
     pages = sorted(str(page) for page in (REPOSITORY / "build/man").iterdir())
-    assert len(pages) == len(COMMANDS)
+    assert len(pages) == len(COMMANDS) + 1
     done = subprocess.run(["mandoc", "-Tlint", "-Wwarning", *pages], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
 
