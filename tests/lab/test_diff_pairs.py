@@ -180,15 +180,16 @@ def kernels(recorded: Recorded, newer: Recorded) -> Compared:
 
 
 def test_another_kernel_is_told_in_numbers(kernels: Compared) -> None:
-    """6.12 serves timer traps faster; the guest traps as often, and its timer is later."""
+    """6.12 serves timer traps faster; the guest traps as often."""
     rows = kernels.difference.rows
     for cls in (CTL_READ, CTL_WRITE, CVAL_WRITE):
         (mean,) = (row for row in rows if (row.cls, row.measure) == (cls, "service"))
         assert (mean.verdict, mean.vcpu) == ("improved", None)
         (often,) = (row for row in rows if (row.cls, row.measure) == (cls, "frequency"))
         assert often.verdict == "same"
-    (late,) = (row for row in rows if (row.cls, row.measure) == (LATENESS, "service"))
-    assert late.verdict == "regressed"
+    late = [row for row in rows if (row.cls, row.measure) == (LATENESS, "service")]
+    # Four times, where vCPUs wait for the recorder: see pairs.py.
+    assert late and all(row.before and row.after and row.after < 2 * row.before for row in late)
 
 
 def test_the_page_alone_says_what_differs(kernels: Compared) -> None:
