@@ -77,10 +77,6 @@ class Histogram(NamedTuple):
         # 2^64 is 1 modulo this, so what remains is the sum of the lanes.
         return self.lanes % ((1 << 64) - 1)
 
-    def plus(self, other: Histogram) -> Histogram:
-        """Both together."""
-        return Histogram(self.lanes + other.lanes)
-
     def since(self, before: Histogram) -> Histogram:
         """What came after an earlier state of the same histogram."""
         return Histogram(self.lanes - before.lanes)
