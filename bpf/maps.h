@@ -59,12 +59,12 @@ BPF_HASH(free_slots, u32, u32, MAX_VCPUS);
 BPF_HASH(free_vms, u32, u32, MAX_VCPUS);
 
 /* What leads there is larger: vCPUs and VMs that were refused are remembered too. */
-#define REMEMBERED (MAX_VCPUS * 4 + 4096)
+#define REMEMBERED (MAX_VCPUS * 4 + 2048)
 BPF_HASH(tids, u32, u32, REMEMBERED);
 BPF_HASH(vcpus, struct vcpu_key, u32, REMEMBERED);
 BPF_HASH(kvms, u64, u32, REMEMBERED);
-BPF_HASH(lpt_calls, u32, struct lpt_call, MAX_VCPUS + 1024);
-BPF_HASH(attr_calls, u32, struct attr_call, 1024);
+BPF_HASH(lpt_calls, u32, struct lpt_call, MAX_VCPUS + 256);
+BPF_HASH(attr_calls, u32, struct attr_call, 256);
 BPF_HASH(events, struct lpt_event_key, struct lpt_event, 1024);
 
 static __always_inline struct lpt_slot *slot_at(u32 *index)

@@ -19,7 +19,7 @@ BPFTOOL = "/usr/sbin/bpftool"
 
 @dataclass(frozen=True)
 class KernelMemory:
-    """The maps: what each vCPU adds, and what is there whatever their number."""
+    """The maps: all they take by vCPU, for MORE_VCPUS, and what is there whatever their number."""
 
     kib_per_vcpu: float
     fixed_kib: float
@@ -40,9 +40,9 @@ def measure() -> KernelMemory:
 def compare(fewer: Iterable[Mapping[str, Any]], more: Iterable[Mapping[str, Any]]) -> KernelMemory:
     """From bpftool's lists of the maps for FEWER_VCPUS and for MORE_VCPUS."""
     small, large = (sum(shown["bytes_memlock"] for shown in maps) for maps in (fewer, more))
-    per_vcpu = (large - small) / (MORE_VCPUS - FEWER_VCPUS)
+    slope = (large - small) / (MORE_VCPUS - FEWER_VCPUS)
     per_cpu = tuple(shown["name"] for shown in more if "percpu" in shown["type"])
-    return KernelMemory(per_vcpu / 1024, (small - per_vcpu * FEWER_VCPUS) / 1024, per_cpu)
+    return KernelMemory(large / MORE_VCPUS / 1024, (small - slope * FEWER_VCPUS) / 1024, per_cpu)
 
 
 def _maps() -> list[dict[str, Any]]:

@@ -84,7 +84,7 @@ def agent_limits(cost: AgentCost, memory: KernelMemory, live_mib: float) -> list
         Limit("`lpttrace serve`, in the lab: resident memory", live_mib, 45, "MiB", 1),
         Limit("`lpttrace serve`: CPU time of a scrape", cost.scrape_ms, 50, "ms", 1),
         Limit("`lpttrace top`, 1 s refresh: CPU of one core", cost.top_percent, 3, "%", 1),
-        Limit("kernel memory for a vCPU", memory.kib_per_vcpu, 64, "KiB", 1),
+        Limit("kernel memory for a vCPU of 512, all told", memory.kib_per_vcpu, 64, "KiB", 1),
         Limit("maps with a copy per CPU", len(memory.per_cpu_maps), 0, ""),
     ]
 
@@ -93,8 +93,8 @@ def agent_section(limits: Sequence[Limit], cost: AgentCost, memory: KernelMemory
     """The generated section about the agent."""
     also = (
         f"Besides: a scrape is {cost.exposition_kib:,.0f} KiB of text; `lpttrace top` has "
-        f"{cost.top_mib:.1f} MiB resident; the kernel keeps {memory.fixed_kib:,.0f} KiB whatever "
-        "the number of vCPUs."
+        f"{cost.top_mib:.1f} MiB resident; the kernel keeps {memory.fixed_kib:,.0f} KiB of "
+        "that whatever the number of vCPUs."
     )
     return f"{limit_table(limits)}\n\n{also}"
 
