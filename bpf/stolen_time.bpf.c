@@ -22,14 +22,18 @@ int on_stolen_time(struct pt_regs *ctx)
 int on_stolen_time_return(struct pt_regs *ctx)
 {
 	struct lpt_slot *slot = slot_of_current();
+	u64 steal;
 
 	if (!slot || !slot->steal_ns)
 		return 0;
+	steal = last_steal(slot->vcpu);
 	slot->sequence++;
 	ORDER();
 	slot->stolen.updates.count++;
 	slot->stolen.updates.ns += bpf_ktime_get_ns() - slot->steal_ns;
-	slot->stolen.stolen_ns += last_steal(slot->vcpu) - slot->steal_before;
+	/* Another thread, which has waited less: KVM takes the difference off what it publishes. */
+	if (steal > slot->steal_before)
+		slot->stolen.stolen_ns += steal - slot->steal_before;
 	ORDER();
 	slot->sequence++;
 	slot->steal_ns = 0;
