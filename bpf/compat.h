@@ -17,6 +17,7 @@
  * TIMER_HRTIMER	 its hrtimer
  * TIMER_VCPU		 its vcpu (up to 6.12), or
  * TIMER_ID		 its timer_id (since 7.2 at the latest)
+ * TIMER_OFFSET		 its offset (since 6.4)
  * HRTIMER_EXPIRES	 struct hrtimer's _softexpires
  * KVM_VCPU_LAST_STEAL	 struct kvm_vcpu's arch.steal.last_steal
  * FILE_PRIVATE_DATA	 struct file's private_data
@@ -108,6 +109,20 @@ static __always_inline bool had_fired(u64 vcpu, u32 timer)
 				      (void *)(vcpu + KVM_VCPU_SYS_REGS + 8 * number));
 #endif
 	return ctl & CNT_CTL_ISTATUS;
+}
+
+/*
+ * True if KVM looks at the lines of all timers whenever a register of one is accessed. Until 6.3
+ * (fc6ee952cf00 "KVM: arm64: Reduce overhead of trapped timer sysreg accesses"), which cannot be
+ * told from 6.2: had_fired() is then asked more often than it needs to be.
+ */
+static __always_inline bool access_looks_at_lines(void)
+{
+#ifdef TIMER_OFFSET
+	return false;
+#else
+	return true;
+#endif
 }
 
 /* The vCPU of a struct arch_timer_context; 0 if it cannot be told. */

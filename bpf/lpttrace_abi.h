@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What the BPF programs and the agent agree on. lpttrace/abi.py mirrors it; tests/contract compares
- * the two with the C compiler. It parses alone: only unsigned integers, padding written out, no
- * kernel type.
+ * the two with the C compiler. It parses alone: unsigned integers, padding written out.
  *
  * One thread writes a slot (a vCPU runs on one CPU at a time), so little in it is atomic.
  */
 #ifndef LPTTRACE_ABI_H
 #define LPTTRACE_ABI_H
 
-#define LPT_ABI_VERSION 4
+#define LPT_ABI_VERSION 5
 
 /*
  * SMCCC functions that are told apart: X(name). The label of a function is its name in lower case.
@@ -262,6 +261,7 @@ struct lpt_slot {
 	unsigned long long deadline_ns; /* of a timer whose interrupt the next entry delivers */
 	unsigned long long steal_ns;	/* begin of the stolen-time update being made, or 0 */
 	unsigned long long steal_before;
+	unsigned long long lowered_ns[LPT_TIMER_OTHER]; /* an emulated timer's line fell last */
 	unsigned long long thread; /* pid and tid, while it is this vCPU that the thread runs */
 	unsigned int feature;	   /* asked about by the PV_TIME_FEATURES being served */
 
@@ -392,7 +392,7 @@ struct lpt_losses {
 	unsigned long long hypercalls;	     /* hypercalls of vCPUs without a slot */
 	unsigned long long timer_traps;	     /* timer traps of vCPUs without a slot */
 	unsigned long long timer_interrupts; /* timer interrupts of vCPUs without a slot */
-	unsigned long long updates_untimed;  /* LPT updates whose begin was not stored */
+	unsigned long long updates_untimed;  /* LPT updates whose begin or end was not seen */
 	unsigned long long steals_untimed;   /* stolen-time updates whose end was not seen */
 	unsigned long long events;	     /* events with no room for them */
 };

@@ -29,7 +29,20 @@ static __always_inline bool is_write(u32 class)
 	return class >= LPT_READ_CNTPCT_EL0 && (class - LPT_READ_CNTPCT_EL0) % 2;
 }
 
-/* Counts an interrupt of an emulated timer, which expired then; not if its line is up already. */
+/*
+ * True if the deadline that has passed is the one that the timer's hrtimer was last started for:
+ * KVM starts none for a deadline that had passed when the guest wrote it. While a write is served,
+ * that may also be one that passed before the guest could go on.
+ */
+static __always_inline bool deadline_known(struct lpt_slot *slot, u64 timer, u64 expired)
+{
+	if (is_write(slot->pending))
+		return expired >= slot->begin_ns && expired <= bpf_ktime_get_ns();
+	AS_INDEX(timer);
+	return timer < LPT_TIMER_OTHER && expired >= slot->lowered_ns[timer];
+}
+
+/* An interrupt of an emulated timer, its hrtimer last to expire then; not if its line is up. */
 static __always_inline void raise_emulated(struct lpt_slot *slot, u64 timer, u64 expired)
 {
 	u32 bit = 1 << (timer & 31);
@@ -38,24 +51,49 @@ static __always_inline void raise_emulated(struct lpt_slot *slot, u64 timer, u64
 		return;
 	slot->raised |= bit;
 	count_interrupt(slot, timer);
-	/* The deadline that the guest is writing had passed: no hrtimer was started for it. */
-	if (is_write(slot->pending)) {
+	if (deadline_known(slot, timer, expired)) {
+		slot->deadline_ns = expired;
+		slot->work |= LPT_DEADLINE;
+	} else if (is_write(slot->pending)) {
 		AS_INDEX(timer);
 		if (timer < LPT_TIMER_COUNT)
 			__sync_fetch_and_add(&slot->interrupts[timer].overdue, 1);
-		return;
 	}
-	slot->deadline_ns = expired;
-	slot->work |= LPT_DEADLINE;
+}
+
+static __always_inline void lower(struct lpt_slot *slot, u64 timer)
+{
+	u32 bit = 1 << (timer & 31);
+
+	if (!(slot->raised & bit))
+		return;
+	slot->raised &= ~bit;
+	AS_INDEX(timer);
+	if (timer < LPT_TIMER_OTHER)
+		slot->lowered_ns[timer] = bpf_ktime_get_ns();
+}
+
+/* True if KVM looks at the line of a timer that hardware fires: it is up, but may have been. */
+static __always_inline bool lines_are_looked_at(struct lpt_slot *slot)
+{
+	return slot->work & LPT_LOADED ||
+	       (access_looks_at_lines() && slot->pending >= LPT_READ_CNTPCT_EL0);
+}
+
+/* True if the guest is writing a register of this timer: that it traps says who fires the timer. */
+static __always_inline bool is_written(struct lpt_slot *slot, u32 timer)
+{
+	return timer == LPT_TIMER_PHYSICAL && slot->pending >= LPT_READ_CNTP_TVAL_EL0 &&
+	       slot->pending <= LPT_WRITE_CNTP_CVAL_EL0;
 }
 
 static __always_inline void raise(struct lpt_slot *slot, u32 timer)
 {
 	u64 expired = timer < LPT_TIMER_OTHER ? hrtimer_expiry(slot->vcpu, timer) : 0;
 
-	if (expired)
+	if (expired || is_written(slot, timer))
 		raise_emulated(slot, timer, expired);
-	else if (!(slot->work & LPT_LOADED) || !had_fired(slot->vcpu, timer))
+	else if (!lines_are_looked_at(slot) || !had_fired(slot->vcpu, timer))
 		count_interrupt(slot, timer);
 }
 
@@ -63,7 +101,7 @@ static __always_inline void raise(struct lpt_slot *slot, u32 timer)
  * kvm_timer_update_irq(vcpu_id, intid, level), when KVM sets a timer's line. Raw tracepoint, on the
  * vCPU's thread or in an interrupt on its CPU. What is no new interrupt: an emulated timer's line
  * is raised again whenever the vCPU gets a CPU while it is up, and the line of a timer that
- * hardware fires is looked at then.
+ * hardware fires is looked at then, and by some kernels when an access to another timer traps.
  */
 int on_timer_update_irq(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -84,7 +122,7 @@ int on_timer_update_irq(struct bpf_raw_tracepoint_args *ctx)
 	if (level)
 		raise(slot, timer_of_intid(intid));
 	else
-		slot->raised &= ~(1 << timer_of_intid(intid));
+		lower(slot, timer_of_intid(intid));
 	return 0;
 }
 

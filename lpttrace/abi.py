@@ -47,7 +47,7 @@ __all__ = [
     "timer_of_register",
 ]
 
-ABI_VERSION = 4
+ABI_VERSION = 5
 
 FUNCTIONS = (
     "smccc_version",
@@ -257,6 +257,7 @@ class SlotHead(ctypes.Structure):
         ("deadline_ns", ctypes.c_uint64),
         ("steal_ns", ctypes.c_uint64),
         ("steal_before", ctypes.c_uint64),
+        ("lowered_ns", ctypes.c_uint64 * len(TIMER_INTIDS)),
         ("thread", ctypes.c_uint64),
         ("feature", ctypes.c_uint32),
     ]

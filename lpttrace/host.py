@@ -39,6 +39,7 @@ _OPTIONAL_OFFSETS = (
     "kvm_vcpu.arch.steal.last_steal",
     "arch_timer_context.vcpu",
     "arch_timer_context.timer_id",
+    "arch_timer_context.offset",
     "arch_timer_context.hrtimer",
     "hrtimer._softexpires",
     "file.private_data",

@@ -45,6 +45,7 @@ _DEFINES: tuple[Mapping[str, str], ...] = (
     },
     {"TIMER_VCPU": "arch_timer_context.vcpu"},
     {"TIMER_ID": "arch_timer_context.timer_id"},
+    {"TIMER_OFFSET": "arch_timer_context.offset"},
     {"KVM_VCPU_LAST_STEAL": "kvm_vcpu.arch.steal.last_steal"},
     {"FILE_PRIVATE_DATA": "file.private_data"},
 )

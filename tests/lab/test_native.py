@@ -41,6 +41,7 @@ ARM64: Mapping[str, Mapping[str, int]] = {
     },
     "timer to vcpu": {"arch_timer_context.vcpu": 0},
     "timer to its number": {"arch_timer_context.timer_id": 108},
+    "timer offsets": {"arch_timer_context.offset": 64},
     "stolen time": {"kvm_vcpu.arch.steal.last_steal": 6040},
     "file to vm": {"file.private_data": 200},
 }

@@ -78,6 +78,7 @@ GROUPS: dict[str, dict[str, int]] = {
     },
     "timer to vcpu": {"arch_timer_context.vcpu": 0},
     "timer to its number": {"arch_timer_context.timer_id": 108},
+    "timer offsets": {"arch_timer_context.offset": 64},
     "stolen time": {"kvm_vcpu.arch.steal.last_steal": 6040},
     "file to vm": {"file.private_data": 200},
 }
@@ -92,6 +93,7 @@ MACROS: dict[str, dict[str, int]] = {
     },
     "timer to vcpu": {"TIMER_VCPU": 0},
     "timer to its number": {"TIMER_ID": 108},
+    "timer offsets": {"TIMER_OFFSET": 64},
     "stolen time": {"KVM_VCPU_LAST_STEAL": 6040},
     "file to vm": {"FILE_PRIVATE_DATA": 200},
 }

@@ -31,6 +31,7 @@ const char help_text[] =
 	"                         cntv_cval_el0 or cntv_tval_el0\n"
 	"    write:REG=N          N writes, to all of these but cntpct_el0 and\n"
 	"                         cntvct_el0; the timers stay disabled and masked\n"
+	"    write:REG:VALUE=N    the same with this value; the guest takes no interrupts\n"
 	"--spin N                 busy loop of N turns after each operation\n"
 	"--rounds N               do the whole list N times (default 1)\n"
 	"--forever                do it until SIGTERM or SIGINT\n"

@@ -160,14 +160,21 @@ static int parse_read(struct op *op, char *reg)
 	return 0;
 }
 
+/* REG or REG:VALUE. */
 static int parse_write(struct op *op, char *reg)
 {
-	int index = find(writable, N(writable), reg);
+	char *value = strchr(reg, ':');
+	int index;
 
+	if (value)
+		*value++ = '\0';
+	index = find(writable, N(writable), reg);
 	if (index < 0)
 		return error("--ops: write: no such writable timer register: '%s'", reg);
 	op->kind = KIND_WRITE + index;
 	op->x1 = safe_value(reg);
+	if (value && parse_u64(value, UINT64_MAX, &op->x1) < 0)
+		return error("--ops: write: %s: expected a value, not '%s'", reg, value);
 	return 0;
 }
 
