@@ -5,8 +5,7 @@
  * All kprobes, each a BRK exception: an update is made once in the life of a VM on a host, and its
  * function called once per vCPU.
  */
-#include "vcpu.h"
-#include "event.h"
+#include "lpt_call.h"
 
 #define EINVAL 22
 #define EFAULT 14
@@ -21,11 +20,11 @@ int on_lpt_update(struct pt_regs *ctx)
 	if (call.vm == NO_SLOT)
 		return 0;
 	call.start_ns = bpf_ktime_get_ns();
-	/* One that is there already is a call whose return the kretprobe had no instance for. */
-	if (lpt_calls.insert(&tid, &call)) {
+	/* That of a call before, which failed unseen: the guest has not been entered since. */
+	if (!lpt_calls.delete(&tid))
 		COUNT_LOSS(updates_untimed);
-		lpt_calls.update(&tid, &call);
-	}
+	if (lpt_calls.insert(&tid, &call))
+		COUNT_LOSS(updates_untimed);
 	return 0;
 }
 
@@ -81,26 +80,6 @@ static __always_inline u32 update_result(int ret, u32 wrote)
 		return LPT_UPDATE_EFAULT;
 	}
 	return LPT_UPDATE_ERROR;
-}
-
-static __always_inline void publish(struct lpt_vm *vm, struct lpt_call *call, u64 now)
-{
-	__sync_fetch_and_add(&vm->sequence, 1);
-	vm->published = call->structure;
-	vm->previous = call->previous;
-	vm->published_ns = now;
-	__sync_fetch_and_add(&vm->sequence, 1);
-}
-
-static __always_inline void tell_update(struct lpt_call *call, int ret)
-{
-	struct lpt_event event = {};
-
-	event.vm = call->vm;
-	event.error = ret < 0 ? -ret : 0;
-	event.has_value = call->wrote;
-	event.value = (u64)call->previous.native_freq << 32 | call->structure.native_freq;
-	tell(LPT_EVENT_UPDATE, &event);
 }
 
 static __always_inline void close_update(struct lpt_vm *vm, struct lpt_call *call, int ret)

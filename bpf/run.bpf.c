@@ -5,16 +5,21 @@
  * Not where they begin: kvm_exit would cost every exit a program, and what is between it and the
  * handler is not what differs from one trap to another.
  */
+#include "lpt_call.h"
 #include "trap.h"
 
 /* Every entry. Raw tracepoint; the clock if something ends here. */
 int on_kvm_entry(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct lpt_slot *slot = slot_or_adopt(bpf_get_current_pid_tgid());
+	u64 thread = bpf_get_current_pid_tgid();
+	struct lpt_slot *slot = slot_or_adopt(thread);
 
 	/* `work` and `pending` are neighbours: one load, and mostly 0. */
-	if (slot && *(u64 *)&slot->work)
-		close_all(slot, slot->pending, slot->work);
+	if (!slot || !*(u64 *)&slot->work)
+		return 0;
+	if (slot->work & LPT_LOADED)
+		settle_call(thread);
+	close_all(slot, slot->pending, slot->work);
 	return 0;
 }
 

@@ -32,6 +32,9 @@ int on_vm_ioctl(struct pt_regs *ctx)
 	u64 kvm = kvm_of_file(PT_REGS_PARM1(ctx));
 	struct attr_call call = {};
 
+	/* One that is there still is a call whose return the kretprobe had no instance for. */
+	if (!attr_calls.delete(&tid))
+		COUNT_LOSS(events);
 	if (kind >= LPT_CALL_COUNT || !kvm)
 		return 0;
 	read_user(&attr, sizeof(attr), (void *)PT_REGS_PARM3(ctx));

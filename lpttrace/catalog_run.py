@@ -115,15 +115,15 @@ LOST_EVENTS = Metric(
     "lpttrace_lost_events_total",
     "counter",
     (),
-    "LPT updates and calls about VM attributes that were counted, but are not among the events "
-    "because there was no room for them.",
+    "LPT updates and calls about VM attributes that are not among the events because there was no "
+    "room for them, or the end of the call was not seen.",
 )
 UNTIMED_LPT_UPDATES = Metric(
     "lpttrace_untimed_lpt_updates_total",
     "counter",
     (),
     "LPT updates that are not counted because their begin (kprobe on kvm_update_lpt_time) could "
-    "not be stored.",
+    "not be stored, or their end (kretprobe) was not seen. What they have published is shown.",
     probes=LPT_PROBES,
 )
 TORN_READS = Metric(

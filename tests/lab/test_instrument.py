@@ -12,7 +12,7 @@ import pytest
 from tests.lab.conftest import LabRun
 from tests.lab.ops import FUNCTION_IDS
 
-PHASES = ("hammer", "spray", "asked", "stolen", "crowd", "refused", "churn")
+PHASES = ("hammer", "spray", "asked", "stolen", "timers", "crowd", "refused", "churn", "unreturned")
 EINVAL = 22
 NOT_SUPPORTED = -1
 
@@ -122,6 +122,41 @@ def test_stolen_time_is_what_the_scheduler_says(report: dict[str, Any]) -> None:
         # The last wait may be after the last update, or was before the guest asked.
         assert 0.9 * delay <= stolen["stolen_ns"] <= delay
         assert delay > 0
+
+
+def test_an_interrupt_is_counted_once_however_often_its_line_is_looked_at(
+    report: dict[str, Any],
+) -> None:
+    phase = report["timers"]
+    by_thread = {vcpu["tid"]: vcpu for vcpu in phase["seen"]["vcpus"]}
+    virtual, passed, ahead, again = (
+        by_thread[vm["vcpus"][0]["tid"]] for vm in phase["truth"]["vms"]
+    )
+    assert fired(virtual) == {"virtual": (1, 0)} and virtual["lateness"]["count"] == 0
+    assert fired(passed) == {"physical": (1, 1)} and passed["lateness"]["count"] == 0
+    assert fired(ahead) == {"physical": (1, 0)} and ahead["lateness"]["count"] == 1
+    assert fired(again) == {"physical": (2, 1)} and again["lateness"]["count"] == 1
+
+
+def fired(vcpu: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    """Interrupts by timer: how many, and how many of them were overdue when the guest set them."""
+    counts = vcpu["interrupts"].items()
+    return {timer: (n["delivered"], n["overdue"]) for timer, n in counts if n["delivered"]}
+
+
+def test_an_update_whose_end_was_not_seen_is_shown_and_told(report: dict[str, Any]) -> None:
+    phase = report["unreturned"]
+    (vm,), (truth,) = phase["seen"]["vms"], phase["truth"]["vms"]
+    assert vm["lpt"]["structure"] == truth["lpt"]["structure"]
+    assert (vm["lpt"]["results"], vm["lpt"]["nothing"], vm["findings"]) == ({}, 0, [])
+    # Those of the phases before are there, too.
+    update = phase["seen"]["events"][-1]
+    assert (update["kind"], update["error"], update["new_hz"]) == ("update", 0, 62_500_000)
+    assert update["vm"]["index"] == vm["index"]
+    # A call of kvm_update_lpt_time by each vCPU, and two calls about attributes.
+    assert phase["seen"]["losses"]["updates_untimed"] == 4
+    assert phase["seen"]["losses"]["events"] == 2
+    assert phase["open"] == []
 
 
 def test_512_vcpus(report: dict[str, Any]) -> None:

@@ -172,6 +172,35 @@ def stolen(source: LiveSource) -> dict[str, Any]:
     return {"truth": truth, "seen": seen, "run_delay": read}
 
 
+def timers(source: LiveSource) -> dict[str, Any]:
+    """Timers that the guest arms and never looks after: who fires, and what was to come when.
+
+    A virtual one that has passed, beside a physical one that is read; a physical one that has
+    passed; one that is to come, set while the line is down, and while it is up.
+    """
+    passed = "write:cntp_cval_el0:1=1,write:cntp_ctl_el0:1=1"
+    # 60 ms of a counter at 62.5 MHz, which the reads outlast.
+    ahead = "write:cntp_tval_el0:3750000=1"
+    return look(
+        source,
+        *("--vm", "vcpus=1,count=4", "--spin", "100"),
+        *("--ops", "0.0:write:cntv_ctl_el0:1=1,read:cntp_ctl_el0=1009"),
+        *("--ops", f"1.0:{passed},read:cntp_ctl_el0=1009"),
+        *("--ops", f"2.0:{ahead},write:cntp_ctl_el0:1=1,read:cntp_ctl_el0=20011"),
+        *("--ops", f"3.0:{passed},{ahead},read:cntp_ctl_el0=20011"),
+    )
+
+
+def unreturned(source: LiveSource) -> dict[str, Any]:
+    """Calls whose return is not seen: as if every instance of the kretprobes were taken."""
+    with open(os.devnull) as other:
+        for name in ("kvm_update_lpt_time_return", "kvm_arch_vm_ioctl_return"):
+            os.dup2(other.fileno(), source._attachment.links[name], inheritable=False)
+    seen = look(source, "--vm", "vcpus=4,lpt=on,pv-freq=100000000")
+    dump_calls = ["bpftool", "--json", "map", "dump", "name", "lpt_calls"]
+    return {**seen, "open": json.loads(subprocess.check_output(dump_calls))}
+
+
 def crowd(source: LiveSource) -> dict[str, Any]:
     """512 vCPUs at once."""
     return look(
@@ -257,7 +286,8 @@ def migrate(arguments: list[str]) -> None:
 
 
 PHASES: dict[str, Callable[[LiveSource], dict[str, Any]]] = {
-    phase.__name__: phase for phase in (hammer, spray, asked, stolen, crowd, refused, churn, hog)
+    phase.__name__: phase
+    for phase in (hammer, spray, asked, stolen, timers, crowd, refused, churn, hog, unreturned)
 }
 
 
