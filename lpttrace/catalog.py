@@ -113,6 +113,10 @@ VMs that were given a wrong LPT structure, and VMs that asked for LPT and were r
     lpttrace_lpt_wrong == 1
     lpttrace_pv_time_questions_total{{question=~".*lpt",answer="refused"}} > 0
 
+While a structure is wrong, `lpttrace_lpt_wrong` says so, and what it says is no number here: its
+sequence number, frequencies and factors are absent. The error of its factors is there if nothing
+else is wrong.
+
 ## How many series
 
 Counts and sums have the label `vcpu`; all else of a VM, histograms too, has not. Guests choose

@@ -97,8 +97,9 @@ LPT_SCALE_ERROR = Metric(
     "lpttrace_lpt_scale_error_ratio",
     "gauge",
     ("vm", "direction"),
-    "Relative error of lpttrace_lpt_scale_ratio against the published frequencies: the rate at "
-    "which the guest's clock drifts because of it.",
+    "Relative error of the factor last published (kprobe on kvm_write_guest) against the published "
+    "frequencies: the rate at which the guest's clock drifts because of it. Absent if anything but "
+    "factors is wrong.",
     "ratio",
     LPT_PROBES,
 )

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Optional
@@ -11,7 +11,15 @@ from typing import Optional
 from lpttrace.abi import Structure
 from lpttrace.snapshot import LptStructure, LptUpdates
 
-__all__ = ["Finding", "audit", "lpt_state", "parts_per_billion", "scale_errors", "scales"]
+__all__ = [
+    "Finding",
+    "audit",
+    "clock_errors",
+    "lpt_state",
+    "parts_per_billion",
+    "scale_errors",
+    "scales",
+]
 
 _NUMBERS = 1 << 8 * Structure.sequence_number.size
 
@@ -127,3 +135,9 @@ def scale_errors(structure: LptStructure) -> dict[str, Fraction]:
     """Relative error of each factor; empty if a frequency is zero."""
     factors = scales(structure)
     return {way: factors[way] / right - 1 for way, right in _right_scales(structure).items()}
+
+
+def clock_errors(structure: LptStructure, reasons: Iterable[str]) -> dict[str, Fraction]:
+    """scale_errors, which say how wrong a factor is; empty if audit has other reasons as well, for
+    they mean nothing then."""
+    return scale_errors(structure) if set(reasons) <= scales(structure).keys() else {}

@@ -66,7 +66,8 @@ def busiest(vcpus: int) -> Snapshot:
         answers=dict.fromkeys(QUESTIONS, Answers(2, 1, 0)),
         seen_ns=key.seen_ns,
     )
-    lpt = LptUpdates({"published": one}, 1, 0, STRUCTURE, 1, STRUCTURE)
+    moved = replace(STRUCTURE, sequence_number=4)
+    lpt = LptUpdates({"published": one}, 1, 0, moved, 1, STRUCTURE)
     vm = VmCounters(key, 1, True, lpt, dict.fromkeys(CALLS, Calls(1, 1)))
     programs = tuple(ProgramRuns(probe.program, 1, 1) for probe in PROBES)
     return Snapshot(
@@ -76,7 +77,7 @@ def busiest(vcpus: int) -> Snapshot:
         tuple(replace(vcpu, vcpu=number) for number in range(vcpus)),
         tuple(Probe(probe.name, True) for probe in PROBES),
         dict.fromkeys(LOSSES, 0),
-        counter_hz=25_000_000,
+        counter_hz=STRUCTURE.native_freq,
         upkeep=replace(UPKEEP, programs=programs),
     )
 
