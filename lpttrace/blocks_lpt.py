@@ -15,7 +15,8 @@ __all__ = ["LptHistory", "LptPhase", "LptWatch", "joined"]
 
 
 class LptPhase(NamedTuple):
-    """A state of model_lpt.lpt_state, and the frequencies published, 0 if none are."""
+    """A state of model_lpt.lpt_state, and the frequencies published, 0 if none are or what was
+    published is wrong."""
 
     state: str
     pv_hz: int
@@ -77,9 +78,9 @@ def _phase(vm: VmCounters, counter_hz: Optional[int]) -> Optional[LptPhase]:
     if vm.lpt is None or state is None:
         return None
     structure = vm.lpt.structure
-    return LptPhase(
-        state, structure.pv_freq if structure else 0, structure.native_freq if structure else 0
-    )
+    if structure is None or state == "wrong":
+        return LptPhase(state, 0, 0)
+    return LptPhase(state, structure.pv_freq, structure.native_freq)
 
 
 def _made(vm: VmCounters) -> int:

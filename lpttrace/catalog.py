@@ -113,11 +113,18 @@ VMs that were given a wrong LPT structure, and VMs that asked for LPT and were r
     lpttrace_lpt_wrong == 1
     lpttrace_pv_time_questions_total{{question=~".*lpt",answer="refused"}} > 0
 
+While a structure is wrong, `lpttrace_lpt_wrong` says so, and what it says is no number here: its
+sequence number, frequencies and factors are absent. The error of its factors is there if nothing
+else is wrong.
+
 ## How many series
 
-Counts and sums have the label `vcpu`; all else of a VM, histograms too, has not. Guests choose
-which functions and registers they use, from a fixed list; all other function ids are `unknown`. So
-whatever guests do, and besides some `process_*`, there are at most
+Counts and sums have the label `vcpu`; all else of a VM has not. Histograms, lateness too, are here
+by VM only, because each is 18 series, so that by vCPU they would be most of all that Prometheus has
+to keep. The kernel has them by vCPU, and so have `lpttrace top`, its JSON and recordings.
+
+Guests choose which functions and registers they use, from a fixed list; all other function ids are
+`unknown`. So whatever guests do, and besides some `process_*`, there are at most
 
     host + vm × VMs + vcpu × vCPUs
 

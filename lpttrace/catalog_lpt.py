@@ -69,8 +69,8 @@ LPT_PREVIOUS_NATIVE_FREQUENCY = Metric(
     "lpttrace_lpt_previous_native_frequency_hertz",
     "gauge",
     ("vm",),
-    "native_freq that the host before this one had published (kretprobe on kvm_read_guest); only "
-    "of a VM that came from another host.",
+    "native_freq that the guest's memory had from the host before this one (kretprobe on "
+    "kvm_read_guest), if the guest has not changed it; only of a VM that came from another host.",
     "hertz",
     (*LPT_PROBES, *PREVIOUS_PROBES),
 )
@@ -97,8 +97,9 @@ LPT_SCALE_ERROR = Metric(
     "lpttrace_lpt_scale_error_ratio",
     "gauge",
     ("vm", "direction"),
-    "Relative error of lpttrace_lpt_scale_ratio against the published frequencies: the rate at "
-    "which the guest's clock drifts because of it.",
+    "Relative error of the factor last published (kprobe on kvm_write_guest) against the published "
+    "frequencies: the rate at which the guest's clock drifts because of it. Absent if anything but "
+    "factors is wrong.",
     "ratio",
     LPT_PROBES,
 )
@@ -107,7 +108,7 @@ LPT_WRONG = Metric(
     "gauge",
     ("vm", "reason"),
     "1 if this is wrong with the structure last published (kprobe on kvm_write_guest), 0 if it is "
-    "right: revision or attributes not 0, sequence (torn, or not 2 more than before), "
+    "right: revision or attributes not 0, sequence (torn, or not 2 more than before, bit 0 aside), "
     "native_frequency (0, or not this host's), pv_frequency (0, or not what the guest was "
     "promised), or a factor (native_to_pv, pv_to_native) off by more than fixed point explains.",
     probes=LPT_PROBES,

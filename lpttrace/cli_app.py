@@ -131,7 +131,7 @@ and their service time, per interrupt of it. LATE is from an emulated timer's de
 kvm_entry after it.
 
 In --json everything is since lpttrace was attached, but for per_second, share and what is under
-interval; null is n/a.
+interval; null is n/a. An LPT structure that is wrong is in wrong_structure, and findings say why.
 
 COMMAND starts when everything is attached. Its stdout goes to stderr, so that stdout has frames
 only; on the full screen its output is shown after the end. With --once the frame comes when it

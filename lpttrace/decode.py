@@ -210,8 +210,9 @@ def decode_lpt(vm: abi.Vm) -> LptUpdates:
     }
     nothing = accounts.pop("nothing", _NEVER).count
     published = _structure(vm.published) if vm.published_ns else None
-    # A sequence number of 0 means that no host has published anything before.
-    previous = _structure(vm.previous) if vm.previous.sequence_number else None
+    # What is in memory in which no host has published anything before is no structure.
+    before = _structure(vm.previous)
+    previous = before if before.runs else None
     return LptUpdates(accounts, nothing, vm.last_error, published, vm.published_ns, previous)
 
 

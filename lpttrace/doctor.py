@@ -29,7 +29,7 @@ from lpttrace.live import explain_outcomes
 from lpttrace.plan import LPT_SYMBOL, Plan, check_host, make_plan, symbols_wanted
 from lpttrace.snapshot import Probe
 
-__all__ = ["Diagnosis", "diagnose", "kept_fact", "render_text", "run"]
+__all__ = ["LPT_LIMITS", "Diagnosis", "diagnose", "kept_fact", "render_text", "run"]
 
 
 @dataclass(frozen=True)
@@ -114,28 +114,35 @@ _NEVER = (
         "of VMs with a counter offset never reach the host kernel",
     ),
     Fact("SMC conduit", NO, "calls by SMC instead of HVC have no tracepoint"),
-    Fact(
-        "guest user space",
-        NO,
-        "counter reads that a guest traps from its own user space go to the guest's own kernel",
-    ),
 )
 
-# What a VM with LPT must not be taken to have (the RFC of 17 August 2020).
-_LPT_LIMITS = (
+LPT_LIMITS = (
     Fact(
         "raw counter",
         NO,
-        "firmware, and anything in the guest but its kernel, still sees the raw counter, which "
-        "changes its rate when the VM moves to a host of another frequency",
+        "firmware, and anything in the guest but its kernel, its user space too, still sees the "
+        "raw counter, which changes its rate when the VM moves to a host of another frequency",
     ),
-    Fact("nested guests", NO, "a guest of a guest gets no LPT"),
+    Fact(
+        "nested guests",
+        NO,
+        "a guest of a guest gets no LPT: a guest that is a hypervisor does not pass it on",
+    ),
+    Fact(
+        "guest user space",
+        NO,
+        "counter reads that a guest traps from its own user space go to the guest's own kernel, "
+        "and no number of lpttrace has them",
+    ),
     Fact(
         "event stream",
         NO,
-        "the counter's event stream, which ends waits in WFE, only scales by powers of two",
+        "the counter's event stream, which ends waits in WFE, only scales by powers of two, so "
+        "that after a migration it has only nearly the period that it had",
     ),
 )
+"""What a VM with LPT must not be taken to have (the RFC of 17 August 2020). The dashboard of LPT
+and docs/architecture.md say it in the same words."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,7 @@ class Diagnosis:
     probes: tuple[Probe, ...]
     error: str
     exit_status: int
-    lpt_limits: tuple[Fact, ...] = _LPT_LIMITS
+    lpt_limits: tuple[Fact, ...] = LPT_LIMITS
 
 
 def diagnose(lpt_symbol: str = LPT_SYMBOL, root: Path = PIN_ROOT) -> Diagnosis:

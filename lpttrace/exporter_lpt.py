@@ -8,7 +8,7 @@ from typing import NamedTuple, Optional
 
 from lpttrace.exporter_labels import DIRECTION, NONE, REASON, RESULT, Labels
 from lpttrace.exporter_rows import Tables
-from lpttrace.model_lpt import audit, lpt_state, scale_errors, scales
+from lpttrace.model_lpt import audit, clock_errors, lpt_state, scales
 from lpttrace.snapshot import Account, LptStructure, LptUpdates
 
 __all__ = ["add_lpt"]
@@ -39,20 +39,21 @@ def _add_published(
     structure = lpt.structure
     if structure is None:
         return
-    frequencies = (structure.native_freq, structure.pv_freq)
     # Both clocks are read at every scrape; their last digits would differ each time.
     published = round(boot + lpt.published_ns / _NS, 2)
-    values = (structure.sequence_number, *frequencies, published)
-    tables.lpt_structures.append((labels, NONE, values))
+    tables.lpt_published.append((labels, NONE, (published,)))
     if lpt.previous is not None:
         tables.lpt_previous.append((labels, NONE, (lpt.previous.native_freq,)))
     facts = _facts(structure, lpt.previous, counter_hz)
+    tables.lpt_structures += [(labels, NONE, values) for values in facts.structure]
     tables.lpt_scales += [(labels, more, (value,)) for more, value in facts.scales]
     tables.lpt_scale_errors += [(labels, more, (value,)) for more, value in facts.errors]
     tables.lpt_findings += [(labels, more, (value,)) for more, value in facts.findings]
 
 
 class _Facts(NamedTuple):
+    # Neither structure nor scales of a wrong structure: that is an alarm, not a number.
+    structure: list[tuple[int, ...]]
     scales: list[tuple[Labels, float]]
     errors: list[tuple[Labels, float]]
     findings: list[tuple[Labels, int]]
@@ -65,8 +66,11 @@ def _facts(
 ) -> _Facts:
     published = LptUpdates(structure=structure, previous=previous)
     found = {finding.reason for finding in audit(published, counter_hz)}
+    told = (structure.sequence_number, structure.native_freq, structure.pv_freq)
+    factors, errors = scales(structure), clock_errors(structure, found)
     return _Facts(
-        [(DIRECTION[way], float(factor)) for way, factor in scales(structure).items()],
-        [(DIRECTION[way], float(error)) for way, error in scale_errors(structure).items()],
+        [] if found else [told],
+        [] if found else [(DIRECTION[way], float(factor)) for way, factor in factors.items()],
+        [(DIRECTION[way], float(error)) for way, error in errors.items()],
         [(more, int(reason in found)) for reason, more in REASON.items()],
     )

@@ -67,6 +67,7 @@ class Tables:
     lpt: list[Row] = field(default_factory=_rows)
     lpt_updates: list[Row] = field(default_factory=_rows)
     lpt_structures: list[Row] = field(default_factory=_rows)
+    lpt_published: list[Row] = field(default_factory=_rows)
     lpt_previous: list[Row] = field(default_factory=_rows)
     lpt_scales: list[Row] = field(default_factory=_rows)
     lpt_scale_errors: list[Row] = field(default_factory=_rows)

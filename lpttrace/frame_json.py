@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from lpttrace.model import ClassFlow, Flow, Model, VcpuModel, VmModel
 from lpttrace.model_flow import Change
-from lpttrace.model_lpt import scale_errors
+from lpttrace.model_lpt import clock_errors
 from lpttrace.render import counting_since, errno_name
 from lpttrace.render_event import event_time, events_of
 from lpttrace.render_json import account, lateness, quantiles, stolen, timer_interrupts
@@ -82,16 +82,19 @@ def _lpt(vm: VmModel) -> Optional[dict[str, Any]]:
     lpt = vm.counters.lpt
     if lpt is None:
         return None
-    errors = scale_errors(lpt.structure) if lpt.structure else {}
+    findings, told = vm.findings, asdict(lpt.structure) if lpt.structure else None
+    reasons = [finding.reason for finding in findings]
+    errors = clock_errors(lpt.structure, reasons) if lpt.structure else {}
     return {
         "state": vm.lpt_state,
         "updates": {result: account(updates) for result, updates in lpt.results.items()},
         "last_error": lpt.last_error,
         "last_error_name": errno_name(lpt.last_error) if lpt.last_error else None,
-        "structure": asdict(lpt.structure) if lpt.structure else None,
+        "structure": None if findings else told,
+        "wrong_structure": told if findings else None,
         "previous": asdict(lpt.previous) if lpt.previous else None,
         "scale_error_ppb": {way: float(error * 10**9) for way, error in errors.items()},
-        "findings": [asdict(finding) for finding in vm.findings],
+        "findings": [asdict(finding) for finding in findings],
     }
 
 

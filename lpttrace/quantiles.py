@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the buckets of a histogram tell. Pure.
 
-A quantile is the middle of its bucket: at most 12.5 % off (struct lpt_histogram).
+A quantile, and max, is the middle of its bucket: at most 12.5 % off (struct lpt_histogram).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PLACES = tuple(BUCKET_BOUNDS.index(bound) for bound in COARSE_BOUNDS)
 
 @dataclass(frozen=True)
 class Quantiles:
-    """Of a histogram, in ns. max is the upper bound of the last bucket that is not empty."""
+    """Of a histogram, in ns."""
 
     p50: float
     p90: float
@@ -39,8 +39,8 @@ def quantiles(histogram: Histogram) -> Optional[Quantiles]:
     if not total:
         return None
     # The smallest value that so many are not above: rank ceil(q n), as in "nearest rank".
-    p50, p90, p99 = (_middle(bisect_left(counts, -(-total * q // 100))) for q in (50, 90, 99))
-    return Quantiles(p50, p90, p99, _bounds(bisect_left(counts, total))[1])
+    places = (bisect_left(counts, -(-total * percent // 100)) for percent in (50, 90, 99, 100))
+    return Quantiles(*map(_middle, places))
 
 
 def cumulative(histogram: Histogram) -> list[int]:
@@ -50,11 +50,6 @@ def cumulative(histogram: Histogram) -> list[int]:
 
 
 def _middle(bucket: int) -> float:
-    lower, upper = _bounds(bucket)
-    return (lower + upper) / 2
-
-
-def _bounds(bucket: int) -> tuple[int, int]:
-    # Of the last bucket, which has no upper bound, the lower one twice.
+    # Of the last bucket, which has no upper bound, the lower one.
     lower = BUCKET_BOUNDS[bucket - 1] if bucket else 0
-    return lower, BUCKET_BOUNDS[min(bucket, len(BUCKET_BOUNDS) - 1)]
+    return (lower + BUCKET_BOUNDS[min(bucket, len(BUCKET_BOUNDS) - 1)]) / 2

@@ -184,6 +184,12 @@ class LptStructure:
     fracbits: int
     rfracbits: int
 
+    @property
+    def runs(self) -> int:
+        """On how many hosts the VM has run: the number without bit 0, which is reserved, so that
+        the next host leaves it out, whatever the guest has written there."""
+        return self.sequence_number >> 1
+
 
 @dataclass(frozen=True)
 class LptUpdates:

@@ -35,6 +35,15 @@ PUBLISHED = LptUpdates(
     {"published": Account(1, 900)},
     structure=replace(timed.STRUCTURE, native_freq=HZ, sequence_number=2),
 )
+# Twice the PV frequency: one bit of the fraction more, and less.
+FASTER = replace(
+    timed.STRUCTURE,
+    pv_freq=2 * timed.STRUCTURE.pv_freq,
+    scale_mult=1 << 63,
+    fracbits=60,
+    rscale_mult=1 << 60,
+    rfracbits=63,
+)
 
 
 def run(told: Told, problem: Optional[str] = None) -> Blocks:
@@ -66,8 +75,11 @@ def turned_on(second: int) -> LptUpdates:
 
 
 def migrated(second: int) -> LptUpdates:
-    pv = replace(timed.STRUCTURE, native_freq=HZ, pv_freq=2 * timed.STRUCTURE.pv_freq)
-    return replace(PUBLISHED, structure=pv) if second >= 10 else PUBLISHED
+    return replace(PUBLISHED, structure=FASTER) if second >= 10 else PUBLISHED
+
+
+def broken(_second: int) -> LptUpdates:
+    return replace(PUBLISHED, structure=replace(FASTER, revision=1))
 
 
 def test_the_same_on_both_sides_is_not_told() -> None:
@@ -93,6 +105,13 @@ def test_another_frequency_promised() -> None:
     (change,) = compared(published, migrated).lpt
     assert [phase.pv_hz for phase in change.after.phases] == [100_000_000, 200_000_000]
     assert change.before.phases == (LptPhase(change.before.phases[0].state, 100_000_000, HZ),)
+
+
+def test_a_wrong_structure_is_a_state_not_a_frequency() -> None:
+    (change,) = compared(published, broken).lpt
+    assert change.after.phases == (LptPhase("wrong", 0, 0),)
+    told = text(compare([run(published)], [run(broken)]).difference)
+    assert "200 MHz" not in told
 
 
 def test_it_is_told_everywhere() -> None:

@@ -18,10 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from lpttrace import synthetic
 from lpttrace.abi import CLASSES
-from lpttrace.catalog import (
-    LOSSES,
-    METRICS,
-)
+from lpttrace.catalog import AUDIT_REASONS, LOSSES, METRICS
 from lpttrace.exporter import SnapshotCollector, make_registry
 from lpttrace.exporter_columns import COLUMNS, LE, TABLES, Distribution
 from lpttrace.exporter_rows import Tables
@@ -32,11 +29,13 @@ from lpttrace.quantiles import COARSE_BOUNDS, cumulative
 from lpttrace.snapshot import (
     Account,
     Histogram,
+    LptUpdates,
     Snapshot,
     Trap,
     VcpuCounters,
     VmKey,
 )
+from tests.unit import timed
 
 from .conftest import BOUND_TIMES, WEB, served
 
@@ -142,6 +141,43 @@ def test_every_metric_is_in_the_complete_snapshot(
     families = parse(ours(collector(complete, guests), True), True)
     assert {f.name for f in families if f.samples} == {metric.family for metric in METRICS}
     assert set(COLUMNS) == set(METRICS) and set(TABLES) == set(vars(Tables()))
+
+
+SAID = (
+    *("lpttrace_lpt_sequence_number", "lpttrace_lpt_native_frequency_hertz"),
+    *("lpttrace_lpt_pv_frequency_hertz", "lpttrace_lpt_scale_ratio"),
+)
+ERROR, OFF = "lpttrace_lpt_scale_error_ratio", {"scale_mult": (1 << 63) // 5}
+SOUND = replace(timed.STRUCTURE, sequence_number=2)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "errors"),
+    [
+        ({}, {"native_to_pv": 0, "pv_to_native": 0}),
+        (OFF, {"native_to_pv": -0.8, "pv_to_native": 0}),
+        ({**OFF, "sequence_number": 3}, {}),
+        ({"revision": 1}, {}),
+        ({"attributes": 1}, {}),
+        ({"sequence_number": 3}, {}),
+        ({"native_freq": 0}, {}),
+        ({"native_freq": 62_500_000}, {}),
+        ({"pv_freq": 0}, {}),
+    ],
+)
+def test_a_wrong_structure_is_an_alarm_not_a_number(
+    wrong: dict[str, int], errors: dict[str, float]
+) -> None:
+    lpt = LptUpdates({}, structure=replace(SOUND, **wrong), published_ns=1)
+    vms = tuple(replace(vm, lpt=lpt) for vm in timed.after().vms[:1])
+    found = series(collector(replace(timed.after(), vms=vms, vcpus=()), timed.GUESTS))
+    alarms = [value for (name, _), value in found.items() if name == "lpttrace_lpt_wrong"]
+    assert any(alarms) == bool(wrong) and len(alarms) == len(AUDIT_REASONS)
+    names = {name for name, _ in found}
+    assert names & set(SAID) == (set() if wrong else set(SAID))
+    assert "lpttrace_lpt_published_timestamp_seconds" in names
+    told = {dict(labels)["direction"]: v for (name, labels), v in found.items() if name == ERROR}
+    assert told == pytest.approx(errors)
 
 
 def bucket(of: Samples, le: Union[str, float], **labels: str) -> float:

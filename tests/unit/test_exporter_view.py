@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -10,8 +11,9 @@ import pytest
 
 from lpttrace import synthetic
 from lpttrace.abi import CALLS, CLASSES, QUESTIONS, TIMERS
-from lpttrace.catalog import LOSSES, METRICS, MOST_SERIES, MostSeries
+from lpttrace.catalog import LOSSES, METRICS, MOST_SERIES, MostSeries, markdown
 from lpttrace.exporter import SnapshotCollector
+from lpttrace.exporter_columns import LE
 from lpttrace.exporter_vcpus import total
 from lpttrace.exporter_view import View
 from lpttrace.model import Guest
@@ -66,7 +68,8 @@ def busiest(vcpus: int) -> Snapshot:
         answers=dict.fromkeys(QUESTIONS, Answers(2, 1, 0)),
         seen_ns=key.seen_ns,
     )
-    lpt = LptUpdates({"published": one}, 1, 0, STRUCTURE, 1, STRUCTURE)
+    moved = replace(STRUCTURE, sequence_number=4)
+    lpt = LptUpdates({"published": one}, 1, 0, moved, 1, STRUCTURE)
     vm = VmCounters(key, 1, True, lpt, dict.fromkeys(CALLS, Calls(1, 1)))
     programs = tuple(ProgramRuns(probe.program, 1, 1) for probe in PROBES)
     return Snapshot(
@@ -76,7 +79,7 @@ def busiest(vcpus: int) -> Snapshot:
         tuple(replace(vcpu, vcpu=number) for number in range(vcpus)),
         tuple(Probe(probe.name, True) for probe in PROBES),
         dict.fromkeys(LOSSES, 0),
-        counter_hz=25_000_000,
+        counter_hz=STRUCTURE.native_freq,
         upkeep=replace(UPKEEP, programs=programs),
     )
 
@@ -97,6 +100,17 @@ def test_no_guest_makes_more_series_than_documented(
     most = MOST_SERIES[options]
     assert (host, one - host - vcpu, vcpu) == (most.host, most.vm, most.vcpu)
     assert none - host < most.vm
+
+
+def test_why_histograms_are_not_by_vcpu(guests: Mapping[VmKey, Guest]) -> None:
+    found = openmetrics(collector(busiest(1), guests))
+    histograms = [series for series in found if re.search(r"_(bucket|sum|count)$", series[0])]
+    each = len(LE) + 2
+    # Of every class, and of lateness.
+    assert len(histograms) == each * len(CLASSES)
+    assert f"because each is {each} series" in markdown()
+    most = MOST_SERIES[()]
+    assert len(histograms) > 0.9 * most.vm and len(histograms) > 2 * most.vcpu
 
 
 @pytest.mark.parametrize(("options", "view"), VIEWS.items())

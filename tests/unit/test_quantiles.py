@@ -66,8 +66,8 @@ def test_nothing_has_no_quantiles() -> None:
 
 def test_one_value() -> None:
     # 1000 is in the bucket from 896 to 1024.
-    assert quantiles(histogram(1000)) == Quantiles(960, 960, 960, 1024)
-    assert quantiles(histogram(64)) == Quantiles(32, 32, 32, 64)
+    assert quantiles(histogram(1000)) == Quantiles(960, 960, 960, 960)
+    assert quantiles(histogram(64)) == Quantiles(32, 32, 32, 32)
 
 
 def test_what_is_over_all_bounds() -> None:
@@ -77,10 +77,10 @@ def test_what_is_over_all_bounds() -> None:
 def test_ranks() -> None:
     # The 50th, 90th and 99th of a hundred are the last ones of theirs.
     of_hundred = quantiles(histogram(*[100] * 50, *[1000] * 40, *[10_000] * 9, 100_000))
-    assert of_hundred == Quantiles(104, 960, 9216, 114_688)
+    assert of_hundred == Quantiles(104, 960, 9216, 106_496)
     # One more, and the median is the next.
-    assert quantiles(histogram(*[100] * 50, *[1000] * 51)) == Quantiles(960, 960, 960, 1024)
-    assert quantiles(histogram(100, 1000)) == Quantiles(104, 960, 960, 1024)
+    assert quantiles(histogram(*[100] * 50, *[1000] * 51)) == Quantiles(960, 960, 960, 960)
+    assert quantiles(histogram(100, 1000)) == Quantiles(104, 960, 960, 960)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -90,10 +90,19 @@ def test_close_to_the_exact_ones(seed: int) -> None:
     ]
     found = quantiles(histogram(*times))
     assert found is not None
-    for percent, value in ((50, found.p50), (90, found.p90), (99, found.p99)):
+    every = (50, found.p50), (90, found.p90), (99, found.p99), (100, found.max)
+    for percent, value in every:
         truth = exact(times, percent)
         assert abs(value - truth) <= truth / 8
-    assert max(times) <= found.max <= max(times) * 1.25
+    assert found.p50 <= found.p90 <= found.p99 <= found.max
+
+
+@pytest.mark.parametrize("place", range(1, len(BUCKET_BOUNDS)))
+def test_the_largest_is_as_close_wherever_it_is(place: int) -> None:
+    lower, upper = BUCKET_BOUNDS[place - 1], BUCKET_BOUNDS[place]
+    for time in (lower + 1, (lower + upper) // 2, upper):
+        found = quantiles(histogram(*[64] * 1000, time))
+        assert found is not None and abs(found.max - time) <= time / 8
 
 
 def test_counts_beyond_32_bits() -> None:

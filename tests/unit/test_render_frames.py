@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from typing import Any, Callable
 
@@ -16,7 +16,7 @@ from lpttrace.model import Guest, Model, compare, tally
 from lpttrace.model_order import arrange
 from lpttrace.printable import width
 from lpttrace.render import age
-from lpttrace.snapshot import Snapshot, VmKey
+from lpttrace.snapshot import LptUpdates, Snapshot, VmKey
 from lpttrace.snapshot_upkeep import Upkeep
 from tests.unit import timed
 
@@ -92,6 +92,24 @@ def test_alarms_are_in_every_frame() -> None:
         "refused",
         "wrong",
     ]
+
+
+def test_a_wrong_structure_is_told_apart() -> None:
+    model = timed.timed()
+    good, wrong = (frame_json.document(model, [model.vms[n]], NOW)["vms"][0]["lpt"] for n in (0, 2))
+    assert (good["structure"], good["wrong_structure"]) == (asdict(timed.STRUCTURE), None)
+    assert (wrong["structure"], wrong["wrong_structure"]) == (None, asdict(timed.OFF))
+    assert [finding["reason"] for finding in wrong["findings"]] == ["native_to_pv"]
+    assert wrong["scale_error_ppb"]["native_to_pv"] == pytest.approx(15258.789)
+
+
+def test_errors_of_factors_mean_nothing_where_more_is_wrong() -> None:
+    snapshot, torn = timed.after(), LptUpdates(structure=replace(timed.OFF, sequence_number=3))
+    vm = replace(snapshot.vms[0], lpt=torn)
+    model = compare(None, tally(replace(snapshot, vms=(vm,))), timed.GUESTS)
+    lpt = frame_json.document(model, model.vms, NOW)["vms"][0]["lpt"]
+    assert (lpt["state"], lpt["structure"], lpt["scale_error_ppb"]) == ("wrong", None, {})
+    assert [finding["reason"] for finding in lpt["findings"]] == ["sequence", "native_to_pv"]
 
 
 def test_no_events() -> None:
