@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Callable, Optional
 
 from lpttrace import abi
-from lpttrace.attach import Attached, Attachment
+from lpttrace.attach import LEDGER, Attached, Attachment
 from lpttrace.catalog import CALL_PROBES, LPT_PROBES
 from lpttrace.decode import (
     COUNTS_END,
@@ -32,6 +32,7 @@ from lpttrace.live_programs import ProgramClock
 from lpttrace.live_records import Records
 from lpttrace.live_space import Space
 from lpttrace.maps import MappedArray, delete, keys, lookup
+from lpttrace.maps_ledger import Ledger
 from lpttrace.plan import (
     LPT_SYMBOL,
     Plan,
@@ -196,7 +197,8 @@ class LiveSource:
         self._vms = MappedArray(maps["vms"], abi.Vm, entries)
         self._losses = MappedArray(maps["losses"], abi.Losses, 1)
         self._space = Space(maps, self._slots, self._vms)
-        self._records = Records(self._vms, self._owns)
+        self._ledger = Ledger(maps[LEDGER])
+        self._records = Records(self._vms, self._ledger if self._owns else None)
 
     def __exit__(
         self,
@@ -205,7 +207,7 @@ class LiveSource:
         trace: Optional[TracebackType],
     ) -> None:
         """Detach everything that is not kept."""
-        for mapped in (self._slots, self._vms, self._losses, self._space):
+        for mapped in (self._slots, self._vms, self._losses, self._space, self._ledger):
             mapped.close()
         if self._clock:
             self._clock.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lpttrace import attach, loader
-from lpttrace.attach import Attachment
+from lpttrace.attach import LEDGER, Attachment
 from lpttrace.errors import BccError
 from lpttrace.host import probe_host
 from lpttrace.live import LiveOptions, explain_outcomes
@@ -119,7 +119,7 @@ def test_what_this_kernel_lacks_is_named(plan: Plan) -> None:
 def test_maps_arrive_filled_and_detaching_closes_every_descriptor(plan: Plan) -> None:
     before = set(os.listdir("/proc/self/fd"))
     with Attachment(plan) as attachment:
-        assert set(attachment.maps) == set(loader.MAPS)
+        assert set(attachment.maps) == {*loader.MAPS, LEDGER}
         assert lookup_u32(attachment.maps["tids"], bytes(4)) is None
     assert set(os.listdir("/proc/self/fd")) == before
 
