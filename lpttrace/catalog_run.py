@@ -116,7 +116,7 @@ LOST_EVENTS = Metric(
     "counter",
     (),
     "LPT updates and calls about VM attributes that were counted, but are not among the events "
-    "because there was no room for them.",
+    "because there was no room for them, or their VM had no record.",
 )
 UNTIMED_LPT_UPDATES = Metric(
     "lpttrace_untimed_lpt_updates_total",

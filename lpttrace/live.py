@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator
 from ctypes import sizeof
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from lpttrace.catalog import CALL_PROBES, LPT_PROBES
 from lpttrace.decode import (
     COUNTS_END,
     decode_calls,
-    decode_event,
     decode_lpt,
     decode_vcpu,
     field_names,
@@ -28,10 +26,11 @@ from lpttrace.decode import (
 from lpttrace.errors import HostError
 from lpttrace.host import NO, HostFacts, probe_host
 from lpttrace.keep import Keeper
+from lpttrace.live_events import Events
 from lpttrace.live_programs import ProgramClock
 from lpttrace.live_records import Records
 from lpttrace.live_space import Space
-from lpttrace.maps import MappedArray, delete, keys, lookup
+from lpttrace.maps import MappedArray, delete
 from lpttrace.maps_ledger import Ledger
 from lpttrace.plan import (
     LPT_SYMBOL,
@@ -43,7 +42,7 @@ from lpttrace.plan import (
     make_plan,
     symbols_wanted,
 )
-from lpttrace.snapshot import Event, Probe, Snapshot, VcpuCounters, VmCounters, VmKey
+from lpttrace.snapshot import Probe, Snapshot, VcpuCounters, VmCounters, VmKey
 from lpttrace.snapshot_upkeep import Room, Upkeep
 
 __all__ = ["LiveOptions", "LiveSource", "attach_plan", "explain_outcomes"]
@@ -52,11 +51,7 @@ _SLOT_HEAD = sizeof(abi.SlotHead)
 _STATE = {name: value for value, name in enumerate(abi.STATES)}
 _IMPATIENT = 20
 _WAIT_SECONDS = 0.0002
-_MAX_EVENTS = 256
-_EVENT_WAITS_NS = 10_000_000_000
-# While others read beside us: how long events and dead VMs stay for them, if there is room.
-_EVENT_SHOWS_NS = 5_000_000_000
-_MANY_EVENTS = 512
+# While others read beside us: how long dead VMs stay for them, if there is room.
 _DYING_SECONDS = 2.5
 # A slot is 61 KiB: 2 MiB at a time.
 _SLOTS_MAPPED = 32
@@ -138,11 +133,9 @@ class LiveSource:
         self._options = options
         self._keeper = keeper
         self._dying: dict[VmKey, float] = {}
-        self._seen_events: set[bytes] = set()
         self._ended: list[tuple[float, VmCounters, tuple[VcpuCounters, ...]]] = []
         self._last_whole: dict[int, tuple[bytes, VcpuCounters]] = {}
         self._retired: dict[VmKey, list[VcpuCounters]] = {}
-        self._events: deque[Event] = deque(maxlen=_MAX_EVENTS)
         self._torn = self._slots_used = 0
         self._clock: Optional[ProgramClock] = None
         self.probes: tuple[Probe, ...] = ()
@@ -199,6 +192,7 @@ class LiveSource:
         self._space = Space(maps, self._slots, self._vms)
         self._ledger = Ledger(maps[LEDGER])
         self._records = Records(self._vms, self._ledger if self._owns else None)
+        self._events = Events(maps["events"])
 
     def __exit__(
         self,
@@ -235,7 +229,7 @@ class LiveSource:
             running + tuple(vcpu for _, _, vcpus in self._ended for vcpu in vcpus),
             self.probes,
             self._read_losses(),
-            tuple(self._events),
+            tuple(self._events.last),
             self._counter_hz,
             self._upkeep(),
         )
@@ -310,27 +304,11 @@ class LiveSource:
         return True
 
     def _read_events(self, vms: dict[int, VmKey]) -> None:
-        fd, found = self._attachment.maps["events"], []
-        waiting = keys(fd, sizeof(abi.EventKey))
-        self._seen_events.intersection_update(waiting)
-        for key in waiting:
-            value = None if key in self._seen_events else lookup(fd, key, sizeof(abi.Event))
-            event = decode_event(key, value, vms) if value else None
-            if event:
-                found.append(event)
-                self._seen_events.add(key)
-        self._drop_events(fd, waiting)
-        self._events.extend(sorted(found, key=lambda event: event.ns))
-
-    def _drop_events(self, fd: int, waiting: list[bytes]) -> None:
-        # At once, but for others who look; one whose VM is newer than this reading's VMs waits for
-        # the next.
-        now, shared = time.monotonic_ns(), self._shared() and len(waiting) < _MANY_EVENTS
-        for key in waiting:
-            age = now - abi.EventKey.from_buffer_copy(key).ns
-            seen = key in self._seen_events
-            if age > (_EVENT_SHOWS_NS if seen and shared else 0 if seen else _EVENT_WAITS_NS):
-                delete(fd, key)
+        self._events.read(vms)
+        if self._owns:
+            self._events.drop(self._shared())
+            self._ledger.lose_events(self._events.lost)
+            self._events.lost = 0
 
     def _shared(self) -> bool:
         return self._keeper is not None and self._keeper.read_by_others()
@@ -356,4 +334,5 @@ class LiveSource:
     def _read_losses(self) -> dict[str, int]:
         losses = abi.Losses.from_buffer_copy(self._losses.copy(0))
         counts = {name: int(getattr(losses, name)) for name in field_names(losses)}
+        counts["events"] += self._ledger.lost_events + self._events.lost
         return {**counts, "torn": self._torn + self._records.torn}

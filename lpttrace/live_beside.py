@@ -82,8 +82,5 @@ class BesideSource(LiveSource):
     def _may_bury(self, key: VmKey) -> bool:
         return False
 
-    def _drop_events(self, fd: int, waiting: list[bytes]) -> None:
-        pass
-
     def _forget_kvm(self, kvm: int) -> None:
         pass

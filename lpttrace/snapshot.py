@@ -18,6 +18,7 @@ from lpttrace.abi import BUCKETS, TrapClass
 from lpttrace.snapshot_upkeep import Upkeep
 
 __all__ = [
+    "MOST_EVENTS",
     "Account",
     "Answers",
     "Calls",
@@ -35,6 +36,9 @@ __all__ = [
     "VmCounters",
     "VmKey",
 ]
+
+MOST_EVENTS = 1024
+"""In a snapshot; as many wait in the kernel at most."""
 
 
 @dataclass(frozen=True)
@@ -261,8 +265,8 @@ class Snapshot:
     """Everything counted, at a moment between start_ns and end_ns (CLOCK_MONOTONIC).
 
     probes says what the absence of a number means. losses maps the names of struct lpt_losses, and
-    "torn" (vCPUs read at the second best), to counts. events are the last ones, oldest first.
-    counter_hz is this host's counter frequency, None if unknown. upkeep is about the source.
+    "torn" (vCPUs read at the second best), to counts. events are the last MOST_EVENTS, oldest
+    first. counter_hz is this host's counter frequency, None if unknown. upkeep is about the source.
     """
 
     start_ns: int

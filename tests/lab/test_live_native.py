@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import time
@@ -21,6 +22,7 @@ from lpttrace.keep import Keeper
 from lpttrace.live import LiveOptions, LiveSource
 from lpttrace.live_beside import BesideSource
 from lpttrace.plan import LPT_SYMBOL, Plan, make_plan, symbols_wanted
+from lpttrace.snapshot import MOST_EVENTS, Snapshot
 from tests.lab.kernel_side import KernelSide
 
 MAX_VCPUS = 8
@@ -122,6 +124,38 @@ def test_labels_of_vms_that_ended_never_come_back(host: Host) -> None:
     assert follower.wrong == []
     of_this = {f"{pid}-{number}" if number > 1 else str(pid) for number in range(1, 13)}
     assert len(follower.vms) == 24 and of_this < follower.vms == follower.gone
+
+
+def test_no_event_of_a_burst_is_lost(host: Host) -> None:
+    vm = host.kernel.begin(os.getpid())
+    begin = time.monotonic_ns()
+    for number in range(MOST_EVENTS):
+        host.kernel.tell(vm.index, begin + number)
+    with pytest.raises(OSError, match=f"Errno {errno.E2BIG}"):
+        host.kernel.tell(vm.index, begin + MOST_EVENTS)
+    snapshot = host.source.read()
+    assert [event.ns - begin for event in snapshot.events] == [*range(MOST_EVENTS)]
+    # Those that others come in place of have been seen.
+    host.kernel.tell(vm.index, begin + MOST_EVENTS)
+    snapshot = host.source.read()
+    assert [event.ns - begin for event in snapshot.events] == [*range(1, MOST_EVENTS + 1)]
+    assert snapshot.losses["events"] == 0
+
+
+def lost_events(snapshot: Snapshot) -> int:
+    assert snapshot.events == ()
+    return snapshot.losses["events"]
+
+
+def test_an_event_whose_vm_has_no_record_is_lost_and_counted(host: Host) -> None:
+    now = time.monotonic_ns()
+    host.kernel.tell(0xFFFFFFFF, now - 11 * 10**9)
+    # Its VM may be one that comes with the next reading.
+    host.kernel.tell(MAX_VCPUS - 1, now)
+    assert [lost_events(host.source.read()) for _ in range(2)] == [1, 1]
+    # It is a counter: what it has counted stays.
+    host.start()
+    assert lost_events(host.source.read()) == 1
 
 
 def test_who_reads_beside_keeps_the_last_counts_of_what_the_agent_lets_go(host: Host) -> None:
