@@ -29,6 +29,7 @@ __all__ = [
     "UNTIMED_STOLEN_TIME_UPDATES",
     "VCPUS_WITHOUT_SLOT",
     "VM",
+    "VMS_GONE_EARLY",
     "VMS_WITHOUT_RECORD",
 ]
 
@@ -133,6 +134,13 @@ TORN_READS = Metric(
     "Times a vCPU, or the record of a VM, was too busy to be read whole, so that its counts of the "
     "reading before were used again.",
 )
+VMS_GONE_EARLY = Metric(
+    "lpttrace_vms_gone_early_total",
+    "counter",
+    (),
+    "VMs that ended and whose series went before their time, because so many ended after them: at "
+    "most --max-vcpus VMs that ended, and as many vCPUs of theirs, are exposed.",
+)
 
 LOSSES: Mapping[str, Metric] = {
     "no_slot": VCPUS_WITHOUT_SLOT,
@@ -145,5 +153,6 @@ LOSSES: Mapping[str, Metric] = {
     "events": LOST_EVENTS,
     "updates_untimed": UNTIMED_LPT_UPDATES,
     "torn": TORN_READS,
+    "gone_early": VMS_GONE_EARLY,
 }
 """Metric of every key of Snapshot.losses."""

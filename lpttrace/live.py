@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ctypes import sizeof
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +26,7 @@ from lpttrace.decode import (
 from lpttrace.errors import HostError
 from lpttrace.host import NO, HostFacts, probe_host
 from lpttrace.keep import Keeper
+from lpttrace.live_ended import Ended
 from lpttrace.live_events import Events
 from lpttrace.live_programs import ProgramClock
 from lpttrace.live_records import Records
@@ -61,8 +62,9 @@ _SLOTS_MAPPED = 32
 class LiveOptions:
     """max_vcpus is how many vCPUs have a slot at a time; lpt_symbol the function that updates LPT.
 
-    A VM that ended stays in snapshots for grace_seconds. With bpf_stats the kernel times the
-    programs, and all others of the host.
+    A VM that ended stays in snapshots for grace_seconds, unless then there were more than max_vcpus
+    of such VMs, or of their vCPUs. With bpf_stats the kernel times the programs, and all others of
+    the host.
     """
 
     max_vcpus: int = 512
@@ -133,7 +135,7 @@ class LiveSource:
         self._options = options
         self._keeper = keeper
         self._dying: dict[VmKey, float] = {}
-        self._ended: list[tuple[float, VmCounters, tuple[VcpuCounters, ...]]] = []
+        self._ended = Ended(options.grace_seconds, options.max_vcpus)
         self._last_whole: dict[int, tuple[bytes, VcpuCounters]] = {}
         self._retired: dict[VmKey, list[VcpuCounters]] = {}
         self._torn = self._slots_used = 0
@@ -210,7 +212,7 @@ class LiveSource:
     def read(self) -> Snapshot:
         """The counters of now; frees the slots of VMs that ended and keeps their last counts."""
         start = time.monotonic_ns()
-        self._ended = [entry for entry in self._ended if entry[0] > time.monotonic()]
+        self._ended.expire()
         # First who is alive, then the counts: what is dead by now counts no more.
         vms = {vm.key.index: vm for vm in self._read_vms()}
         slots = {index: vcpu for index, vcpu in self._read_slots(vms)}
@@ -222,17 +224,21 @@ class LiveSource:
         present = {vm.key for vm in alive}
         running = tuple(v for key, gone in self._retired.items() if key in present for v in gone)
         running += tuple(slots.values())
+        self._note(alive, running)
         return Snapshot(
             start,
             time.monotonic_ns(),
-            alive + tuple(vm for _, vm, _ in self._ended),
-            running + tuple(vcpu for _, _, vcpus in self._ended for vcpu in vcpus),
+            alive + self._ended.vms,
+            running + self._ended.vcpus,
             self.probes,
             self._read_losses(),
             tuple(self._events.last),
             self._counter_hz,
             self._upkeep(),
         )
+
+    def _note(self, vms: Sequence[VmCounters], vcpus: Sequence[VcpuCounters]) -> None:
+        pass
 
     def _upkeep(self) -> Upkeep:
         return Upkeep(
@@ -321,9 +327,7 @@ class LiveSource:
         return 2 * self._space.free_slots() < self._slots.entries
 
     def _bury(self, vm: VmCounters, slots: dict[int, VcpuCounters]) -> None:
-        expiry = time.monotonic() + self._options.grace_seconds
-        retired = self._retired.pop(vm.key, [])
-        self._ended.append((expiry, vm, (*slots.values(), *retired)))
+        self._ended.add(vm, (*slots.values(), *self._retired.pop(vm.key, [])))
         self._dying.pop(vm.key, None)
         for index in slots:
             self._last_whole.pop(index, None)
@@ -335,4 +339,5 @@ class LiveSource:
         losses = abi.Losses.from_buffer_copy(self._losses.copy(0))
         counts = {name: int(getattr(losses, name)) for name in field_names(losses)}
         counts["events"] += self._ledger.lost_events + self._events.lost
-        return {**counts, "torn": self._torn + self._records.torn}
+        torn = self._torn + self._records.torn
+        return {**counts, "torn": torn, "gone_early": self._ended.let_go}

@@ -18,7 +18,6 @@ from lpttrace.abi import BUCKETS, TrapClass
 from lpttrace.snapshot_upkeep import Upkeep
 
 __all__ = [
-    "MOST_EVENTS",
     "Account",
     "Answers",
     "Calls",
@@ -27,6 +26,7 @@ __all__ = [
     "Interrupts",
     "LptStructure",
     "LptUpdates",
+    "MOST_EVENTS",
     "Probe",
     "Snapshot",
     "Source",
@@ -264,9 +264,10 @@ class Probe:
 class Snapshot:
     """Everything counted, at a moment between start_ns and end_ns (CLOCK_MONOTONIC).
 
-    probes says what the absence of a number means. losses maps the names of struct lpt_losses, and
-    "torn" (vCPUs read at the second best), to counts. events are the last MOST_EVENTS, oldest
-    first. counter_hz is this host's counter frequency, None if unknown. upkeep is about the source.
+    probes says what the absence of a number means. losses maps the names of struct lpt_losses,
+    "torn" (vCPUs read at the second best) and "gone_early" (VMs that ended and did not stay for
+    the whole grace period) to counts. events are the last MOST_EVENTS, oldest first. counter_hz is
+    this host's counter frequency, None if unknown. upkeep is about the source.
     """
 
     start_ns: int

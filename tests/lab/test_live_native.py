@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,19 @@ def test_labels_of_vms_that_ended_never_come_back(host: Host) -> None:
     assert len(follower.vms) == 24 and of_this < follower.vms == follower.gone
 
 
+def test_more_vms_than_can_be_shown_end_at_once(host: Host) -> None:
+    host.start(replace(OPTIONS, grace_seconds=3600))
+    for _ in range(3 * MAX_VCPUS):
+        vm = host.kernel.begin(os.getpid())
+        host.kernel.trap(vm, 1)
+        host.kernel.end(vm)
+        snapshot = host.source.read()
+        assert not any(vm.alive for vm in snapshot.vms)
+        assert 0 < len(snapshot.vms) == len(snapshot.vcpus) <= MAX_VCPUS
+    assert len(snapshot.vms) == MAX_VCPUS
+    assert snapshot.losses["gone_early"] == 2 * MAX_VCPUS
+
+
 def test_no_event_of_a_burst_is_lost(host: Host) -> None:
     vm = host.kernel.begin(os.getpid())
     begin = time.monotonic_ns()
@@ -173,4 +187,4 @@ def test_who_reads_beside_keeps_the_last_counts_of_what_the_agent_lets_go(host: 
         assert after.vcpus == before.vcpus
         while (last := beside.read()).vms:
             time.sleep(0.05)
-        assert last.vcpus == ()
+        assert (last.vcpus, last.losses["gone_early"]) == ((), 0)
