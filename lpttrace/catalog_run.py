@@ -37,8 +37,8 @@ PROBE_ATTACHED = Metric(
     "lpttrace_probe_attached",
     "gauge",
     ("probe",),
-    "1 if lpttrace counts at this place of the kernel, 0 if it could not attach there "
-    "(the reason is in the log and in lpttrace doctor).",
+    "1 if lpttrace counts at this place of the kernel, or can read it (guest_registers), 0 if it "
+    "could not attach there (the reason is in the log and in lpttrace doctor).",
 )
 KERNEL = Metric(
     "lpttrace_kernel_info",

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Callable, Optional
 
 from lpttrace import abi
-from lpttrace.attach import LEDGER, Attached, Attachment
+from lpttrace.attach import LEDGER, Attached, Attachment, Outcome
 from lpttrace.catalog import CALL_PROBES, LPT_PROBES
 from lpttrace.decode import (
     COUNTS_END,
@@ -80,17 +80,27 @@ def attach_plan(options: LiveOptions) -> tuple[HostFacts, Plan]:
     return facts, make_plan(facts, options.max_vcpus, options.lpt_symbol)
 
 
-def explain_outcomes(attachment: Attached, facts: HostFacts) -> tuple[Probe, ...]:
-    """Every probe with, where it sees nothing, the reason."""
-    return tuple(
-        Probe(o.probe.name, True)
-        if o.attached and can_fire(o.probe, facts)
-        else Probe(o.probe.name, False, explain(o.probe, o.code, o.detail, facts))
-        for o in attachment.outcomes
-    )
+def explain_outcomes(attachment: Attached, plan: Plan, facts: HostFacts) -> tuple[Probe, ...]:
+    """Every probe of the plan with, where it sees nothing, the reason."""
+    outcomes = {outcome.probe.name: outcome for outcome in attachment.outcomes}
+    return tuple(_explained(spec, outcomes.get(spec.name), plan, facts) for spec in plan.specs)
 
 
-def _warnings(specs: list[ProbeSpec], missing: dict[str, str], facts: HostFacts) -> tuple[str, ...]:
+def _explained(spec: ProbeSpec, outcome: Optional[Outcome], plan: Plan, facts: HostFacts) -> Probe:
+    if spec.name in plan.left_out:
+        return Probe(spec.name, False, plan.left_out[spec.name])
+    if spec.kind == "memory":
+        return Probe(spec.name, True)
+    if outcome is None:
+        return Probe(spec.name, False, "it was left out when the others were attached")
+    if outcome.attached and can_fire(spec, facts):
+        return Probe(spec.name, True)
+    return Probe(spec.name, False, explain(spec, outcome.code, outcome.detail, facts))
+
+
+def _warnings(
+    specs: Sequence[ProbeSpec], missing: dict[str, str], facts: HostFacts
+) -> tuple[str, ...]:
     said = [
         f"{missing[spec.name]}: continuing without it, {spec.without}"
         for spec in specs
@@ -149,7 +159,7 @@ class LiveSource:
         self._begin_ns = time.monotonic_ns()
         self._attachment, fresh = self._obtain(plan)
         try:
-            self._open(facts)
+            self._open(plan, facts)
             self._begin(fresh)
             if self._options.bpf_stats:
                 self._clock = ProgramClock(self._attachment.programs)
@@ -176,14 +186,13 @@ class LiveSource:
             self._keeper.keep(fresh, self._begin_ns)
         self.warnings = (*self._keeper.said, *self.warnings)
 
-    def _open(self, facts: HostFacts) -> None:
-        self.probes = explain_outcomes(self._attachment, facts)
+    def _open(self, plan: Plan, facts: HostFacts) -> None:
+        self.probes = explain_outcomes(self._attachment, plan, facts)
         missing = {probe.name: probe.reason for probe in self.probes if not probe.attached}
-        specs = [outcome.probe for outcome in self._attachment.outcomes]
-        for spec in specs:
+        for spec in plan.specs:
             if spec.essential and spec.name in missing:
                 raise HostError(f"cannot measure traps: {missing[spec.name]}; {spec.without}")
-        self.warnings = _warnings(specs, missing, facts)
+        self.warnings = _warnings(plan.specs, missing, facts)
         self._sees_lpt = not any(name in missing for name in LPT_PROBES)
         self._sees_calls = not any(name in missing for name in CALL_PROBES)
         self._counter_hz = facts.counter_hz
