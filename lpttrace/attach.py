@@ -16,9 +16,22 @@ from types import TracebackType
 from typing import Any, Optional, Protocol
 
 from lpttrace.errors import BccError, LpttraceError, ProtocolError
+from lpttrace.maps_ledger import WORDS
+from lpttrace.objects import create_array
 from lpttrace.plan import Plan, ProbeSpec
 
-__all__ = ["Attached", "Attachment", "Outcome", "ask_loader", "bpf_directory", "interpreters"]
+__all__ = [
+    "LEDGER",
+    "Attached",
+    "Attachment",
+    "Outcome",
+    "ask_loader",
+    "bpf_directory",
+    "interpreters",
+]
+
+LEDGER = "ledger"
+"""Name of the map that no program uses; see maps_ledger."""
 
 _PACKAGES = "python3-bpfcc on Debian and Ubuntu, python3-bcc on Fedora, RHEL and openEuler"
 # SCM_MAX_FD of the kernel: so many go with one message.
@@ -122,14 +135,22 @@ class Attachment(Attached):
             self.close()
             raise ProtocolError(f"the loader sent {got} descriptors, not {expected}")
         self.bcc = answer["bcc"]
-        self.maps = dict(zip(names, self._fds))
+        self.maps = {**dict(zip(names, self._fds)), LEDGER: self._make_ledger()}
         self.links = {spec.name: fd for spec, fd in zip(attached, self._fds[len(names) :])}
         programs = self._fds[len(names) + len(attached) :]
+        self._fds.append(self.maps[LEDGER])
         self.programs = {spec.program: fd for spec, fd in zip(attached, programs)}
         self.outcomes = tuple(
             Outcome(spec, probe["attached"], probe["errno"], probe["detail"])
             for spec, probe in zip(plan.probes, probes)
         )
+
+    def _make_ledger(self) -> int:
+        try:
+            return create_array("lpt_ledger", 8, WORDS, mappable=True)
+        except OSError as error:
+            self.close()
+            raise LpttraceError(f"cannot prepare the BPF maps: {error}") from error
 
     def __enter__(self) -> Attachment:
         return self

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 __all__ = [
+    "ANSWER_PROBES",
     "AUDIT_REASONS",
     "CALL_PROBES",
     "HTTP_REFUSALS",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 HYPERCALL_PROBES = ("kvm_entry", "kvm_hvc_arm64")
+ANSWER_PROBES = (*HYPERCALL_PROBES, "guest_registers")
 TIMER_TRAP_PROBES = ("kvm_entry", "kvm_handle_sys_reg")
 INTERRUPT_PROBES = ("kvm_timer_update_irq",)
 LATENESS_PROBES = ("kvm_entry", "kvm_timer_update_irq")

@@ -29,6 +29,7 @@ __all__ = [
     "UNTIMED_STOLEN_TIME_UPDATES",
     "VCPUS_WITHOUT_SLOT",
     "VM",
+    "VMS_GONE_EARLY",
     "VMS_WITHOUT_RECORD",
 ]
 
@@ -36,8 +37,8 @@ PROBE_ATTACHED = Metric(
     "lpttrace_probe_attached",
     "gauge",
     ("probe",),
-    "1 if lpttrace counts at this place of the kernel, 0 if it could not attach there "
-    "(the reason is in the log and in lpttrace doctor).",
+    "1 if lpttrace counts at this place of the kernel, or can read it (guest_registers), 0 if it "
+    "could not attach there (the reason is in the log and in lpttrace doctor).",
 )
 KERNEL = Metric(
     "lpttrace_kernel_info",
@@ -116,7 +117,7 @@ LOST_EVENTS = Metric(
     "counter",
     (),
     "LPT updates and calls about VM attributes that are not among the events because there was no "
-    "room for them, or the end of the call was not seen.",
+    "room for them, their VM had no record, or the end of the call was not seen.",
 )
 UNTIMED_LPT_UPDATES = Metric(
     "lpttrace_untimed_lpt_updates_total",
@@ -133,6 +134,13 @@ TORN_READS = Metric(
     "Times a vCPU, or the record of a VM, was too busy to be read whole, so that its counts of the "
     "reading before were used again.",
 )
+VMS_GONE_EARLY = Metric(
+    "lpttrace_vms_gone_early_total",
+    "counter",
+    (),
+    "VMs that ended and whose series went before their time, because so many ended after them: at "
+    "most --max-vcpus VMs that ended, and as many vCPUs of theirs, are exposed.",
+)
 
 LOSSES: Mapping[str, Metric] = {
     "no_slot": VCPUS_WITHOUT_SLOT,
@@ -145,5 +153,6 @@ LOSSES: Mapping[str, Metric] = {
     "events": LOST_EVENTS,
     "updates_untimed": UNTIMED_LPT_UPDATES,
     "torn": TORN_READS,
+    "gone_early": VMS_GONE_EARLY,
 }
 """Metric of every key of Snapshot.losses."""

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from lpttrace.catalog_metric import (
+    ANSWER_PROBES,
     CALL_PROBES,
-    HYPERCALL_PROBES,
     INTERRUPT_PROBES,
     LATENESS_PROBES,
     STOLEN_PROBES,
@@ -101,7 +101,7 @@ PV_TIME_QUESTIONS = Metric(
     "What the guest asked about pvtime, and whether x0 at the kvm_entry after it was an "
     "answer (granted) or negative (refused): PV_TIME_FEATURES about stolen time and LPT "
     "(features_st, features_lpt), PV_TIME_ST and PV_TIME_LPT (st, lpt).",
-    probes=HYPERCALL_PROBES,
+    probes=ANSWER_PROBES,
 )
 VM_ATTRIBUTE_CALLS = Metric(
     "lpttrace_vm_attribute_calls_total",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lpttrace.attach import Attachment
 from lpttrace.catalog import (
+    ANSWER_PROBES,
     CALL_PROBES,
     HYPERCALL_PROBES,
     INTERRUPT_PROBES,
@@ -26,7 +27,7 @@ from lpttrace.errors import LpttraceError
 from lpttrace.host import NO, UNKNOWN, YES, Fact, probe_host
 from lpttrace.keep import PIN_ROOT, kept_directories, kept_elsewhere, owner, running
 from lpttrace.live import explain_outcomes
-from lpttrace.plan import LPT_SYMBOL, Plan, check_host, make_plan, symbols_wanted
+from lpttrace.plan import LPT_SYMBOL, check_host, make_plan, symbols_wanted
 from lpttrace.snapshot import Probe
 
 __all__ = ["LPT_LIMITS", "Diagnosis", "diagnose", "kept_fact", "render_text", "run"]
@@ -34,11 +35,9 @@ __all__ = ["LPT_LIMITS", "Diagnosis", "diagnose", "kept_fact", "render_text", "r
 
 @dataclass(frozen=True)
 class _Ability:
-    # Something to be seen where all probes are attached and the kernel's BTF tells a number, the
-    # macro of bpf/compat.h; note says what a "yes" does not.
+    # Something to be seen where all probes are attached; note says what a "yes" does not.
     name: str
     probes: tuple[str, ...]
-    number: str = ""
     note: str = ""
     advice: str = ""
 
@@ -51,29 +50,17 @@ _ABILITIES = (
     _Ability(
         "timer lateness",
         LATENESS_PROBES,
-        "KVM_VCPU_TIMERS",
         "of timers that KVM emulates only (on nVHE the physical one): a timer that hardware fires "
         "has no lateness here",
     ),
-    _Ability(
-        "stolen time",
-        STOLEN_PROBES,
-        "KVM_VCPU_LAST_STEAL",
-        "of guests that asked for it (PV_TIME_ST)",
-    ),
-    _Ability("pvtime answers", HYPERCALL_PROBES, "KVM_VCPU_X0"),
-    _Ability("VM attribute calls", CALL_PROBES, "FILE_PRIVATE_DATA"),
+    _Ability("stolen time", STOLEN_PROBES, "of guests that asked for it (PV_TIME_ST)"),
+    _Ability("pvtime answers", ANSWER_PROBES),
+    _Ability("VM attribute calls", CALL_PROBES),
     _Ability("LPT updates", LPT_PROBES, advice=_LPT_ADVICE),
     _Ability("previous LPT structure", (*LPT_PROBES, *PREVIOUS_PROBES), advice=_LPT_ADVICE),
     _Ability("scheduled-out traps apart", ("kvm_arch_vcpu_load",)),
     _Ability("traps in the VMM apart", ("kvm_userspace_exit",)),
 )
-_NUMBERS = {
-    "KVM_VCPU_TIMERS": "where a vCPU has its emulated timers",
-    "KVM_VCPU_LAST_STEAL": "where a vCPU has its stolen time",
-    "KVM_VCPU_X0": "where a vCPU has the guest's registers",
-    "FILE_PRIVATE_DATA": "which VM a file descriptor is of",
-}
 # What the tool exists for; without the rest it is still worth running.
 _MAIN_JOB = ("hypercalls", "timer traps")
 
@@ -168,10 +155,10 @@ def diagnose(lpt_symbol: str = LPT_SYMBOL, root: Path = PIN_ROOT) -> Diagnosis:
         check_host(facts)
         plan = make_plan(facts, max_vcpus=1, lpt_symbol=lpt_symbol)
         with Attachment(plan) as attachment:
-            probes = explain_outcomes(attachment, facts)
+            probes = explain_outcomes(attachment, plan, facts)
     except LpttraceError as error:
         return Diagnosis(told, (), (), str(error), error.exit_status)
-    abilities = (*_abilities(probes, plan), _TIMERS[facts.el2], *_NEVER)
+    abilities = (*_abilities(probes), _TIMERS[facts.el2], *_NEVER)
     able = all(fact.state == YES for fact in abilities if fact.name in _MAIN_JOB)
     return Diagnosis(told, abilities, probes, "", 0 if able else 3)
 
@@ -199,17 +186,15 @@ def _left(root: Path) -> Fact:
     )
 
 
-def _abilities(probes: tuple[Probe, ...], plan: Plan) -> tuple[Fact, ...]:
+def _abilities(probes: tuple[Probe, ...]) -> tuple[Fact, ...]:
     missing = {probe.name: probe.reason for probe in probes if not probe.attached}
-    return tuple(_ability(ability, missing, plan) for ability in _ABILITIES)
+    return tuple(_ability(ability, missing) for ability in _ABILITIES)
 
 
-def _ability(ability: _Ability, missing: Mapping[str, str], plan: Plan) -> Fact:
+def _ability(ability: _Ability, missing: Mapping[str, str]) -> Fact:
     for probe in ability.probes:
         if probe in missing:
             return Fact(ability.name, NO, missing[probe], ability.advice)
-    if ability.number and ability.number not in plan.defines:
-        return Fact(ability.name, NO, f"the kernel's BTF does not tell {_NUMBERS[ability.number]}")
     by = f"by {', '.join(ability.probes)}"
     return Fact(ability.name, YES, f"{by}; {ability.note}" if ability.note else by)
 

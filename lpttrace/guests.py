@@ -12,6 +12,7 @@ import psutil
 
 from lpttrace.guests_command import identity_of
 from lpttrace.guests_libvirt import Domain, Domains
+from lpttrace.maps_ledger import PLACES
 from lpttrace.model import Guest
 from lpttrace.snapshot import Snapshot, VmCounters, VmKey
 
@@ -60,8 +61,8 @@ class Guests:
     """Gives VMs their labels and names, and remembers them while the agent lives.
 
     The first VM of a process is labelled with its pid, further ones "<pid>-2", "<pid>-3", by the
-    number that the source gives them; a label is never given twice, not even when the kernel uses a
-    pid again.
+    number that the source gives them, or else in their order; then a label is not given twice, not
+    even when the kernel uses a pid again, unless so many other processes came in between.
     """
 
     def __init__(
@@ -117,7 +118,11 @@ class Guests:
     def _label(self, vm: VmCounters) -> str:
         last = self._labels_of_pid.get(vm.tgid, 0)
         number = vm.number or last + 1
+        # At the end, where those stay that came last.
+        self._labels_of_pid.pop(vm.tgid, None)
         self._labels_of_pid[vm.tgid] = max(last, number)
+        if len(self._labels_of_pid) > PLACES:
+            del self._labels_of_pid[next(iter(self._labels_of_pid))]
         return str(vm.tgid) if number == 1 else f"{vm.tgid}-{number}"
 
 

@@ -19,7 +19,7 @@ from typing import Any, Optional
 
 from lpttrace import __version__, notify
 from lpttrace.abi import ABI_VERSION
-from lpttrace.attach import Attached, Attachment, Outcome
+from lpttrace.attach import LEDGER, Attached, Attachment, Outcome
 from lpttrace.errors import LpttraceError
 from lpttrace.objects import create_array, is_bpffs, open_pin, pin, read_element, write_element
 from lpttrace.plan import ProbeSpec
@@ -173,7 +173,11 @@ def _as_kept(fds: dict[str, int]) -> Optional[Kept]:
     except (OSError, ValueError, KeyError, TypeError):
         _close(fds)
         return None
-    return Kept(about, fds)
+    kept = Kept(about, fds)
+    if LEDGER in kept.maps:
+        return kept
+    kept.close()
+    return None
 
 
 class Beside:
@@ -270,11 +274,18 @@ class Keeper:
             for name in fds.keys() & pinned.keys():
                 os.close(fds.pop(name))
             fds.update(pinned)
-        kept = _as_kept(fds) if fds else None
-        if kept is None or self._fits(kept.about):
-            return kept
-        kept.close()
-        return None
+        if not fds:
+            return None
+        kept = _as_kept(fds)
+        if kept is None:
+            self.said.append(
+                "what was attached before is not what this lpttrace keeps: starting afresh, all "
+                "counters begin at zero"
+            )
+        elif not self._fits(kept.about):
+            kept.close()
+            return None
+        return kept
 
     def _fits(self, about: About) -> bool:
         if about.abi != ABI_VERSION:

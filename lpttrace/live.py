@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ctypes import sizeof
 from dataclasses import dataclass
 from functools import partial
@@ -15,12 +14,11 @@ from types import TracebackType
 from typing import Callable, Optional
 
 from lpttrace import abi
-from lpttrace.attach import Attached, Attachment
+from lpttrace.attach import LEDGER, Attached, Attachment, Outcome
 from lpttrace.catalog import CALL_PROBES, LPT_PROBES
 from lpttrace.decode import (
     COUNTS_END,
     decode_calls,
-    decode_event,
     decode_lpt,
     decode_vcpu,
     field_names,
@@ -28,10 +26,13 @@ from lpttrace.decode import (
 from lpttrace.errors import HostError
 from lpttrace.host import NO, HostFacts, probe_host
 from lpttrace.keep import Keeper
+from lpttrace.live_ended import Ended
+from lpttrace.live_events import Events
 from lpttrace.live_programs import ProgramClock
 from lpttrace.live_records import Records
 from lpttrace.live_space import Space
-from lpttrace.maps import MappedArray, delete, keys, lookup
+from lpttrace.maps import MappedArray, delete
+from lpttrace.maps_ledger import Ledger
 from lpttrace.plan import (
     LPT_SYMBOL,
     Plan,
@@ -42,7 +43,7 @@ from lpttrace.plan import (
     make_plan,
     symbols_wanted,
 )
-from lpttrace.snapshot import Event, Probe, Snapshot, VcpuCounters, VmCounters, VmKey
+from lpttrace.snapshot import Probe, Snapshot, VcpuCounters, VmCounters, VmKey
 from lpttrace.snapshot_upkeep import Room, Upkeep
 
 __all__ = ["LiveOptions", "LiveSource", "attach_plan", "explain_outcomes"]
@@ -51,11 +52,7 @@ _SLOT_HEAD = sizeof(abi.SlotHead)
 _STATE = {name: value for value, name in enumerate(abi.STATES)}
 _IMPATIENT = 20
 _WAIT_SECONDS = 0.0002
-_MAX_EVENTS = 256
-_EVENT_WAITS_NS = 10_000_000_000
-# While others read beside us: how long events and dead VMs stay for them, if there is room.
-_EVENT_SHOWS_NS = 5_000_000_000
-_MANY_EVENTS = 512
+# While others read beside us: how long dead VMs stay for them, if there is room.
 _DYING_SECONDS = 2.5
 # A slot is 61 KiB: 2 MiB at a time.
 _SLOTS_MAPPED = 32
@@ -65,8 +62,9 @@ _SLOTS_MAPPED = 32
 class LiveOptions:
     """max_vcpus is how many vCPUs have a slot at a time; lpt_symbol the function that updates LPT.
 
-    A VM that ended stays in snapshots for grace_seconds. With bpf_stats the kernel times the
-    programs, and all others of the host.
+    A VM that ended stays in snapshots for grace_seconds, unless then there were more than max_vcpus
+    of such VMs, or of their vCPUs. With bpf_stats the kernel times the programs, and all others of
+    the host.
     """
 
     max_vcpus: int = 512
@@ -82,17 +80,27 @@ def attach_plan(options: LiveOptions) -> tuple[HostFacts, Plan]:
     return facts, make_plan(facts, options.max_vcpus, options.lpt_symbol)
 
 
-def explain_outcomes(attachment: Attached, facts: HostFacts) -> tuple[Probe, ...]:
-    """Every probe with, where it sees nothing, the reason."""
-    return tuple(
-        Probe(o.probe.name, True)
-        if o.attached and can_fire(o.probe, facts)
-        else Probe(o.probe.name, False, explain(o.probe, o.code, o.detail, facts))
-        for o in attachment.outcomes
-    )
+def explain_outcomes(attachment: Attached, plan: Plan, facts: HostFacts) -> tuple[Probe, ...]:
+    """Every probe of the plan with, where it sees nothing, the reason."""
+    outcomes = {outcome.probe.name: outcome for outcome in attachment.outcomes}
+    return tuple(_explained(spec, outcomes.get(spec.name), plan, facts) for spec in plan.specs)
 
 
-def _warnings(specs: list[ProbeSpec], missing: dict[str, str], facts: HostFacts) -> tuple[str, ...]:
+def _explained(spec: ProbeSpec, outcome: Optional[Outcome], plan: Plan, facts: HostFacts) -> Probe:
+    if spec.name in plan.left_out:
+        return Probe(spec.name, False, plan.left_out[spec.name])
+    if spec.kind == "memory":
+        return Probe(spec.name, True)
+    if outcome is None:
+        return Probe(spec.name, False, "it was left out when the others were attached")
+    if outcome.attached and can_fire(spec, facts):
+        return Probe(spec.name, True)
+    return Probe(spec.name, False, explain(spec, outcome.code, outcome.detail, facts))
+
+
+def _warnings(
+    specs: Sequence[ProbeSpec], missing: dict[str, str], facts: HostFacts
+) -> tuple[str, ...]:
     said = [
         f"{missing[spec.name]}: continuing without it, {spec.without}"
         for spec in specs
@@ -137,11 +145,9 @@ class LiveSource:
         self._options = options
         self._keeper = keeper
         self._dying: dict[VmKey, float] = {}
-        self._seen_events: set[bytes] = set()
-        self._ended: list[tuple[float, VmCounters, tuple[VcpuCounters, ...]]] = []
+        self._ended = Ended(options.grace_seconds, options.max_vcpus)
         self._last_whole: dict[int, tuple[bytes, VcpuCounters]] = {}
         self._retired: dict[VmKey, list[VcpuCounters]] = {}
-        self._events: deque[Event] = deque(maxlen=_MAX_EVENTS)
         self._torn = self._slots_used = 0
         self._clock: Optional[ProgramClock] = None
         self.probes: tuple[Probe, ...] = ()
@@ -153,7 +159,7 @@ class LiveSource:
         self._begin_ns = time.monotonic_ns()
         self._attachment, fresh = self._obtain(plan)
         try:
-            self._open(facts)
+            self._open(plan, facts)
             self._begin(fresh)
             if self._options.bpf_stats:
                 self._clock = ProgramClock(self._attachment.programs)
@@ -180,14 +186,13 @@ class LiveSource:
             self._keeper.keep(fresh, self._begin_ns)
         self.warnings = (*self._keeper.said, *self.warnings)
 
-    def _open(self, facts: HostFacts) -> None:
-        self.probes = explain_outcomes(self._attachment, facts)
+    def _open(self, plan: Plan, facts: HostFacts) -> None:
+        self.probes = explain_outcomes(self._attachment, plan, facts)
         missing = {probe.name: probe.reason for probe in self.probes if not probe.attached}
-        specs = [outcome.probe for outcome in self._attachment.outcomes]
-        for spec in specs:
+        for spec in plan.specs:
             if spec.essential and spec.name in missing:
                 raise HostError(f"cannot measure traps: {missing[spec.name]}; {spec.without}")
-        self.warnings = _warnings(specs, missing, facts)
+        self.warnings = _warnings(plan.specs, missing, facts)
         self._sees_lpt = not any(name in missing for name in LPT_PROBES)
         self._sees_calls = not any(name in missing for name in CALL_PROBES)
         self._counter_hz = facts.counter_hz
@@ -196,7 +201,9 @@ class LiveSource:
         self._vms = MappedArray(maps["vms"], abi.Vm, entries)
         self._losses = MappedArray(maps["losses"], abi.Losses, 1)
         self._space = Space(maps, self._slots, self._vms)
-        self._records = Records(self._vms, self._owns)
+        self._ledger = Ledger(maps[LEDGER])
+        self._records = Records(self._vms, self._ledger if self._owns else None)
+        self._events = Events(maps["events"])
 
     def __exit__(
         self,
@@ -205,7 +212,7 @@ class LiveSource:
         trace: Optional[TracebackType],
     ) -> None:
         """Detach everything that is not kept."""
-        for mapped in (self._slots, self._vms, self._losses, self._space):
+        for mapped in (self._slots, self._vms, self._losses, self._space, self._ledger):
             mapped.close()
         if self._clock:
             self._clock.close()
@@ -214,7 +221,7 @@ class LiveSource:
     def read(self) -> Snapshot:
         """The counters of now; frees the slots of VMs that ended and keeps their last counts."""
         start = time.monotonic_ns()
-        self._ended = [entry for entry in self._ended if entry[0] > time.monotonic()]
+        self._ended.expire()
         # First who is alive, then the counts: what is dead by now counts no more.
         vms = {vm.key.index: vm for vm in self._read_vms()}
         slots = {index: vcpu for index, vcpu in self._read_slots(vms)}
@@ -226,17 +233,21 @@ class LiveSource:
         present = {vm.key for vm in alive}
         running = tuple(v for key, gone in self._retired.items() if key in present for v in gone)
         running += tuple(slots.values())
+        self._note(alive, running)
         return Snapshot(
             start,
             time.monotonic_ns(),
-            alive + tuple(vm for _, vm, _ in self._ended),
-            running + tuple(vcpu for _, _, vcpus in self._ended for vcpu in vcpus),
+            alive + self._ended.vms,
+            running + self._ended.vcpus,
             self.probes,
             self._read_losses(),
-            tuple(self._events),
+            tuple(self._events.last),
             self._counter_hz,
             self._upkeep(),
         )
+
+    def _note(self, vms: Sequence[VmCounters], vcpus: Sequence[VcpuCounters]) -> None:
+        pass
 
     def _upkeep(self) -> Upkeep:
         return Upkeep(
@@ -308,27 +319,11 @@ class LiveSource:
         return True
 
     def _read_events(self, vms: dict[int, VmKey]) -> None:
-        fd, found = self._attachment.maps["events"], []
-        waiting = keys(fd, sizeof(abi.EventKey))
-        self._seen_events.intersection_update(waiting)
-        for key in waiting:
-            value = None if key in self._seen_events else lookup(fd, key, sizeof(abi.Event))
-            event = decode_event(key, value, vms) if value else None
-            if event:
-                found.append(event)
-                self._seen_events.add(key)
-        self._drop_events(fd, waiting)
-        self._events.extend(sorted(found, key=lambda event: event.ns))
-
-    def _drop_events(self, fd: int, waiting: list[bytes]) -> None:
-        # At once, but for others who look; one whose VM is newer than this reading's VMs waits for
-        # the next.
-        now, shared = time.monotonic_ns(), self._shared() and len(waiting) < _MANY_EVENTS
-        for key in waiting:
-            age = now - abi.EventKey.from_buffer_copy(key).ns
-            seen = key in self._seen_events
-            if age > (_EVENT_SHOWS_NS if seen and shared else 0 if seen else _EVENT_WAITS_NS):
-                delete(fd, key)
+        self._events.read(vms)
+        if self._owns:
+            self._events.drop(self._shared())
+            self._ledger.lose_events(self._events.lost)
+            self._events.lost = 0
 
     def _shared(self) -> bool:
         return self._keeper is not None and self._keeper.read_by_others()
@@ -341,9 +336,7 @@ class LiveSource:
         return 2 * self._space.free_slots() < self._slots.entries
 
     def _bury(self, vm: VmCounters, slots: dict[int, VcpuCounters]) -> None:
-        expiry = time.monotonic() + self._options.grace_seconds
-        retired = self._retired.pop(vm.key, [])
-        self._ended.append((expiry, vm, (*slots.values(), *retired)))
+        self._ended.add(vm, (*slots.values(), *self._retired.pop(vm.key, [])))
         self._dying.pop(vm.key, None)
         for index in slots:
             self._last_whole.pop(index, None)
@@ -354,4 +347,6 @@ class LiveSource:
     def _read_losses(self) -> dict[str, int]:
         losses = abi.Losses.from_buffer_copy(self._losses.copy(0))
         counts = {name: int(getattr(losses, name)) for name in field_names(losses)}
-        return {**counts, "torn": self._torn + self._records.torn}
+        counts["events"] += self._ledger.lost_events + self._events.lost
+        torn = self._torn + self._records.torn
+        return {**counts, "torn": torn, "gone_early": self._ended.let_go}

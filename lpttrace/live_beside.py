@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Optional
@@ -34,7 +34,7 @@ class BesideSource(LiveSource):
         self._beside = Beside(root)
         about = self._beside.attachment.about
         super().__init__(replace(options, max_vcpus=about.max_vcpus, lpt_symbol=about.lpt_symbol))
-        self._last: dict[VmKey, tuple[VmCounters, tuple[VcpuCounters, ...]]] = {}
+        self._last: dict[VmKey, tuple[VmCounters, list[VcpuCounters]]] = {}
 
     def _obtain(self, plan: Plan) -> tuple[Attached, Optional[Attachment]]:
         self._begin_ns = self._beside.attachment.about.attached_ns
@@ -51,25 +51,18 @@ class BesideSource(LiveSource):
             raise LpttraceError(
                 "what the agent had attached is gone, or attached anew; run it again"
             )
-        snapshot = super().read()
-        present = {vm.key for vm in snapshot.vms}
-        expiry = time.monotonic() + self._options.grace_seconds
-        for key in self._last.keys() - present:
-            vm, vcpus = self._last[key]
-            self._ended.append((expiry, replace(vm, alive=False), vcpus))
+        return super().read()
+
+    def _note(self, vms: Sequence[VmCounters], vcpus: Sequence[VcpuCounters]) -> None:
+        # Whom the agent has let go of ends here with the counts that were read last.
+        for key in self._last.keys() - {vm.key for vm in vms}:
+            vm, last = self._last[key]
+            self._ended.add(replace(vm, alive=False), last)
             self._retired.pop(key, None)
-        ended = {vm.key for _, vm, _ in self._ended}
-        gone = [entry for entry in self._ended if entry[1].key not in present]
-        self._last = {
-            vm.key: (vm, tuple(v for v in snapshot.vcpus if v.vm == vm.key))
-            for vm in snapshot.vms
-            if vm.key not in ended
-        }
-        return replace(
-            snapshot,
-            vms=snapshot.vms + tuple(vm for _, vm, _ in gone),
-            vcpus=snapshot.vcpus + tuple(v for _, _, vcpus in gone for v in vcpus),
-        )
+        of_vm: dict[VmKey, list[VcpuCounters]] = {vm.key: [] for vm in vms}
+        for vcpu in vcpus:
+            of_vm[vcpu.vm].append(vcpu)
+        self._last = {vm.key: (vm, of_vm[vm.key]) for vm in vms}
 
     def _read_slot(self, index: int, slot: abi.SlotHead, vm: VmKey) -> bool:
         # The agent may have cleared it meanwhile: then what was read before counts.
@@ -81,9 +74,6 @@ class BesideSource(LiveSource):
 
     def _may_bury(self, key: VmKey) -> bool:
         return False
-
-    def _drop_events(self, fd: int, waiting: list[bytes]) -> None:
-        pass
 
     def _forget_kvm(self, kvm: int) -> None:
         pass

@@ -9,6 +9,7 @@ from typing import Optional
 
 from lpttrace import abi
 from lpttrace.maps import MappedArray
+from lpttrace.maps_ledger import Ledger
 
 __all__ = ["Records"]
 
@@ -21,15 +22,15 @@ class Records:
     """Reads them all; a VM never goes away because its record could not be read whole.
 
     Whoever owns them numbers the VMs of a process in their order, and writes it to the records:
-    what a VM is called must not change with the agent.
+    what a VM is called must not change with the agent. Nor must another be called so, when it has
+    long gone: the ledger remembers the numbers that were given.
     """
 
-    def __init__(self, records: MappedArray, own: bool) -> None:
-        """records stays the caller's."""
+    def __init__(self, records: MappedArray, ledger: Optional[Ledger]) -> None:
+        """Both stay the caller's; ledger is None for who does not own them."""
         self._records = records
-        self._own = own
+        self._ledger = ledger
         self._whole: dict[int, tuple[int, bytes]] = {}
-        self._last_number: dict[int, int] = {}
         self.torn = self.used = 0
 
     def read(self) -> Sequence[tuple[int, abi.Vm]]:
@@ -42,8 +43,8 @@ class Records:
                 vm = self._read(index)
                 if vm is not None:
                     found.append((index, vm))
-        if self._own:
-            self._number(found)
+        if self._ledger is not None:
+            self._number(found, self._ledger)
         return found
 
     def _read(self, index: int) -> Optional[abi.Vm]:
@@ -61,13 +62,11 @@ class Records:
             return None
         return abi.Vm.from_buffer_copy((head + whole).ljust(sizeof(abi.Vm), b"\0"))
 
-    def _number(self, found: Sequence[tuple[int, abi.Vm]]) -> None:
-        last = self._last_number
-        for _, vm in found:
-            if vm.number:
-                last[vm.tgid] = max(last.get(vm.tgid, 0), vm.number)
+    def _number(self, found: Sequence[tuple[int, abi.Vm]], ledger: Ledger) -> None:
         for index, vm in sorted(found, key=lambda entry: int(entry[1].seen_ns)):
             if not vm.number:
-                vm.number = last[vm.tgid] = last.get(vm.tgid, 0) + 1
+                vm.number = ledger.last_number(vm.tgid) + 1
+                # First there: of one that is killed in between, a number is left out.
+                ledger.note_number(vm.tgid, vm.number)
                 word = (index * self._records.stride + _NUMBER) // 8
                 self._records.write_u64(word, vm.number)

@@ -13,6 +13,7 @@ from typing import NamedTuple, Optional
 
 from lpttrace.abi import QUESTIONS
 from lpttrace.catalog import (
+    ANSWER_PROBES,
     CALL_PROBES,
     HYPERCALL_PROBES,
     INTERRUPT_PROBES,
@@ -45,6 +46,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "timer interrupts": INTERRUPT_PROBES,
     "timer lateness": LATENESS_PROBES,
     "stolen time": STOLEN_PROBES,
+    "pvtime answers": ANSWER_PROBES,
     "LPT": LPT_PROBES,
     "what LPT was before": PREVIOUS_PROBES,
     "VM attributes": CALL_PROBES,
@@ -53,13 +55,14 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 
 
 class Sight(NamedTuple):
-    """What a run can see; the answers about pvtime are seen with hypercalls."""
+    """What a run can see."""
 
     hypercalls: bool
     timer_traps: bool
     interrupts: bool
     lateness: bool
     stolen: bool
+    answers: bool
 
 
 def sight_of(snapshot: Snapshot) -> Sight:
@@ -71,6 +74,7 @@ def sight_of(snapshot: Snapshot) -> Sight:
         interrupts=on.issuperset(INTERRUPT_PROBES),
         lateness=on.issuperset(LATENESS_PROBES),
         stolen=on.issuperset(STOLEN_PROBES),
+        answers=on.issuperset(ANSWER_PROBES),
     )
 
 
@@ -139,7 +143,7 @@ class GuestTime:
     def answers(self) -> Optional[Mapping[str, Answers]]:
         """Questions that were asked, by name of abi.QUESTIONS; last is a refusal if any vCPU was
         refused when it asked last."""
-        if not self.sight.hypercalls:
+        if not self.sight.answers:
             return None
         found = {}
         for question in QUESTIONS:

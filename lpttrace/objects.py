@@ -32,6 +32,7 @@ __all__ = [
 
 _MAP_CREATE, _LOOKUP, _UPDATE, _PIN, _GET, _LINK_CREATE = 0, 1, 2, 6, 7, 28
 _MAP_TYPE_ARRAY = 2
+_MMAPABLE = 1 << 10
 _INFO_BY_FD, _ENABLE_STATS = 15, 32
 _STATS_RUN_TIME = 0
 _ATTACH_PERF_EVENT = 41
@@ -124,9 +125,10 @@ def _raise(code: int, what: str) -> None:
     raise OSError(code, f"{os.strerror(code)} ({what})")
 
 
-def create_array(name: str, value_size: int, entries: int) -> int:
-    """The descriptor of a new array of values of so many bytes; OSError."""
-    attr = _CreateAttr(_MAP_TYPE_ARRAY, 4, value_size, entries, name=name.encode())
+def create_array(name: str, value_size: int, entries: int, mappable: bool = False) -> int:
+    """The descriptor of a new array of values of so many bytes, for MappedArray or not; OSError."""
+    flags = _MMAPABLE if mappable else 0
+    attr = _CreateAttr(_MAP_TYPE_ARRAY, 4, value_size, entries, flags, name=name.encode())
     fd, code = bpf(_MAP_CREATE, attr)
     if code:
         _raise(code, f"creating map {name}")

@@ -6,10 +6,11 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from lpttrace.errors import HostError, LpttraceError, PermissionError_
 from lpttrace.host import NO, HostFacts
+from lpttrace.plan_numbers import defines_of, lacking
 
 __all__ = [
     "LPT_SYMBOL",
@@ -26,37 +27,17 @@ __all__ = [
 
 LPT_SYMBOL = "kvm_update_lpt_time"
 _LPT_PROGRAMS = ("on_lpt_update", "on_lpt_update_return")
+_KPROBES = ("kprobe", "kretprobe")
 RUNNING_VCPU_SYMBOLS = ("kvm_running_vcpu", "__per_cpu_offset")
-
-# Macros of bpf/compat.h by the fact that each stands for; those of a group come together.
-_DEFINES: tuple[Mapping[str, str], ...] = (
-    {"KVM_VCPU_KVM": "kvm_vcpu.kvm", "KVM_VCPU_ID": "kvm_vcpu.vcpu_id"},
-    {"KVM_VCPU_X0": "kvm_vcpu.arch.ctxt"},
-    {
-        "KVM_VCPU_SYS_REGS": "kvm_vcpu.arch.ctxt.sys_regs",
-        "CNTP_CTL": "CNTP_CTL_EL0",
-        "CNTV_CTL": "CNTV_CTL_EL0",
-    },
-    {
-        "KVM_VCPU_TIMERS": "kvm_vcpu.arch.timer_cpu.timers",
-        "TIMER_SIZE": "arch_timer_context",
-        "TIMER_HRTIMER": "arch_timer_context.hrtimer",
-        "HRTIMER_EXPIRES": "hrtimer._softexpires",
-    },
-    {"TIMER_VCPU": "arch_timer_context.vcpu"},
-    {"TIMER_ID": "arch_timer_context.timer_id"},
-    {"TIMER_OFFSET": "arch_timer_context.offset"},
-    {"KVM_VCPU_LAST_STEAL": "kvm_vcpu.arch.steal.last_steal"},
-    {"FILE_PRIVATE_DATA": "file.private_data"},
-)
 
 
 @dataclass(frozen=True)
 class ProbeSpec:
     """One attachment: kind "raw_tracepoint", "kprobe" or "kretprobe" at target runs program.
 
-    name is the probe's in metrics. Without an essential probe nothing can be measured; without
-    another one, what `without` says.
+    Or, of kind "memory", no attachment, but what the programs of others read at target, a member of
+    a structure. name is the probe's in metrics. Without an essential probe nothing can be measured;
+    without another one, what `without` says.
     """
 
     name: str
@@ -192,20 +173,37 @@ PROBES = (
         "on_kvm_handle_sys_reg",
         "timer traps are not shown",
     ),
+    ProbeSpec(
+        "guest_registers",
+        "memory",
+        "kvm_vcpu.arch.ctxt",
+        "",
+        "what guests are answered about pvtime is not shown",
+    ),
 )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the loader is told: macros of the programs, and the probes in order."""
+    """What the loader is told: macros of the programs, and the probes in order.
+
+    specs are all there could be; left_out has the reason why one of them is not among the probes.
+    """
 
     defines: Mapping[str, int]
-    probes: tuple[ProbeSpec, ...]
+    specs: tuple[ProbeSpec, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def probes(self) -> tuple[ProbeSpec, ...]:
+        """Those to attach."""
+        wanted = (spec for spec in self.specs if spec.name not in self.left_out)
+        return tuple(spec for spec in wanted if spec.kind != "memory")
 
 
 def symbols_wanted(lpt_symbol: str) -> tuple[str, ...]:
     """Names to look up in kallsyms: those the programs need, and those that explain a failure."""
-    functions = tuple(probe.target for probe in PROBES if probe.kind != "raw_tracepoint")
+    functions = tuple(probe.target for probe in PROBES if probe.kind in _KPROBES)
     return (*RUNNING_VCPU_SYMBOLS, *functions, lpt_symbol)
 
 
@@ -226,15 +224,13 @@ def check_host(facts: HostFacts) -> None:
 
 def make_plan(facts: HostFacts, max_vcpus: int, lpt_symbol: str = LPT_SYMBOL) -> Plan:
     """What to attach on a host that passed check_host; max_vcpus sizes the maps."""
-    numbers = facts.offsets
-    defines = {"MAX_VCPUS": max_vcpus}
-    for group in _DEFINES:
-        if all(name in numbers for name in group.values()):
-            defines.update({macro: numbers[name] for macro, name in group.items()})
+    defines = {"MAX_VCPUS": max_vcpus, **defines_of(facts.offsets)}
     running, per_cpu = (facts.symbols.get(name, 0) for name in RUNNING_VCPU_SYMBOLS)
     if running and per_cpu:
         defines.update(KVM_RUNNING_VCPU=running, PER_CPU_OFFSET=per_cpu)
-    return Plan(defines, tuple(_retarget(probe, lpt_symbol) for probe in PROBES))
+    reasons = {probe.name: lacking(probe.name, facts.offsets) for probe in PROBES}
+    left_out = {name: reason for name, reason in reasons.items() if reason}
+    return Plan(defines, tuple(_retarget(probe, lpt_symbol) for probe in PROBES), left_out)
 
 
 def _retarget(probe: ProbeSpec, lpt_symbol: str) -> ProbeSpec:
@@ -245,7 +241,7 @@ def _retarget(probe: ProbeSpec, lpt_symbol: str) -> ProbeSpec:
 
 def can_fire(probe: ProbeSpec, facts: HostFacts) -> bool:
     """False if the probe, attached or not, sees nothing: kprobes can be switched off as a whole."""
-    return probe.kind == "raw_tracepoint" or facts["kprobes"].state != NO
+    return probe.kind not in _KPROBES or facts["kprobes"].state != NO
 
 
 def explain(probe: ProbeSpec, code: int, detail: str, facts: HostFacts) -> str:
@@ -255,7 +251,7 @@ def explain(probe: ProbeSpec, code: int, detail: str, facts: HostFacts) -> str:
     if not can_fire(probe, facts):
         return f"{facts['kprobes'].detail} ({facts['kprobes'].advice}), so none at {probe.target}"
     known = probe.target in facts.symbols
-    if probe.kind != "raw_tracepoint" and not known and facts["kallsyms"].state != "unknown":
+    if probe.kind in _KPROBES and not known and facts["kallsyms"].state != "unknown":
         lpt = probe.program in _LPT_PROGRAMS
         hint = ": it lacks the LPT patches, or they renamed it (--lpt-symbol)" if lpt else ""
         return f"this kernel has no function {probe.target}{hint}"

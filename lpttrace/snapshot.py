@@ -26,6 +26,7 @@ __all__ = [
     "Interrupts",
     "LptStructure",
     "LptUpdates",
+    "MOST_EVENTS",
     "Probe",
     "Snapshot",
     "Source",
@@ -35,6 +36,9 @@ __all__ = [
     "VmCounters",
     "VmKey",
 ]
+
+MOST_EVENTS = 1024
+"""In a snapshot; as many wait in the kernel at most."""
 
 
 @dataclass(frozen=True)
@@ -266,9 +270,10 @@ class Probe:
 class Snapshot:
     """Everything counted, at a moment between start_ns and end_ns (CLOCK_MONOTONIC).
 
-    probes says what the absence of a number means. losses maps the names of struct lpt_losses, and
-    "torn" (vCPUs read at the second best), to counts. events are the last ones, oldest first.
-    counter_hz is this host's counter frequency, None if unknown. upkeep is about the source.
+    probes says what the absence of a number means. losses maps the names of struct lpt_losses,
+    "torn" (vCPUs read at the second best) and "gone_early" (VMs that ended and did not stay for
+    the whole grace period) to counts. events are the last MOST_EVENTS, oldest first. counter_hz is
+    this host's counter frequency, None if unknown. upkeep is about the source.
     """
 
     start_ns: int

@@ -21,6 +21,7 @@ from lpttrace.abi import BUCKET_BOUNDS, BUCKETS, TrapClass
 from lpttrace.errors import UsageError
 from lpttrace.model import Guest
 from lpttrace.snapshot import (
+    MOST_EVENTS,
     Account,
     Histogram,
     Interrupts,
@@ -41,7 +42,6 @@ _SECOND = 10**9
 _FIRST_PID = 1001
 _FIRST_TID = 1_001_001
 _MOST_VCPUS = 100_000
-_MOST_EVENTS = 256
 _NEVER_ENDS = 1 << 63
 _GRACE_NS = 10 * _SECOND
 
@@ -247,7 +247,7 @@ class SyntheticSource:
             ),
             _PROBES,
             _NO_LOSSES,
-            tuple(sorted(told, key=lambda event: event.ns)[-_MOST_EVENTS:]),
+            tuple(sorted(told, key=lambda event: event.ns)[-MOST_EVENTS:]),
             HZ,
             Upkeep(self._begin),
         )

@@ -13,7 +13,7 @@ from typing import Any, Callable
 import pytest
 
 from lpttrace.abi import BUCKET_BOUNDS, BUCKETS, TrapClass
-from lpttrace.catalog import HYPERCALL_PROBES, LOSSES, LPT_PROBES, METRICS, TIMER_TRAP_PROBES
+from lpttrace.catalog import ANSWER_PROBES, LOSSES, LPT_PROBES, METRICS, TIMER_TRAP_PROBES
 from lpttrace.model import Guest, Model, compare, tally
 from lpttrace.snapshot import (
     Account,
@@ -60,7 +60,7 @@ NASTY = 'web "1"\n\x1b[31m\u202e\\[bold]'
 
 
 def probes(*missing: str) -> tuple[Probe, ...]:
-    names = dict.fromkeys(HYPERCALL_PROBES + TIMER_TRAP_PROBES + LPT_PROBES)
+    names = dict.fromkeys(ANSWER_PROBES + TIMER_TRAP_PROBES + LPT_PROBES)
     reason = "this kernel has no function kvm_update_lpt_time, it lacks the LPT patches"
     return tuple(
         Probe(name, name not in missing, reason if name in missing else "") for name in names

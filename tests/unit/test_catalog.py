@@ -88,7 +88,7 @@ def test_no_label_is_one_that_prometheus_sets() -> None:
 
 def test_every_loss_has_a_metric() -> None:
     counted = {field[0] for field in abi.Losses._fields_}
-    assert set(catalog.LOSSES) == counted | {"torn"}
+    assert set(catalog.LOSSES) == counted | {"torn", "gone_early"}
 
 
 def test_probes_are_those_of_the_plan() -> None:

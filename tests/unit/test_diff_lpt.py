@@ -124,7 +124,7 @@ def test_it_is_told_everywhere() -> None:
     assert change["after"]["updates"] == 1
 
 
-def test_a_recording_that_ended_early_says_so(
+def test_a_recording_that_gone_early_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = recorded.record(tmp_path / "a", recorded.synthetic(2, 2, 35))

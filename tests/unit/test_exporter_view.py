@@ -71,7 +71,7 @@ def busiest(vcpus: int) -> Snapshot:
     moved = replace(STRUCTURE, sequence_number=4)
     lpt = LptUpdates({"published": one}, 1, 0, moved, 1, STRUCTURE)
     vm = VmCounters(key, 1, True, lpt, dict.fromkeys(CALLS, Calls(1, 1)))
-    programs = tuple(ProgramRuns(probe.program, 1, 1) for probe in PROBES)
+    programs = tuple(ProgramRuns(probe.program, 1, 1) for probe in PROBES if probe.program)
     return Snapshot(
         1,
         2,

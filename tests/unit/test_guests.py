@@ -18,6 +18,7 @@ import pytest
 from lpttrace.guests import Guests, Process, read_process
 from lpttrace.guests_command import identity_of
 from lpttrace.guests_libvirt import Domains
+from lpttrace.maps_ledger import PLACES
 from lpttrace.snapshot import Snapshot, VmCounters, VmKey
 
 QEMU = "qemu-system-aarch64"
@@ -259,3 +260,14 @@ def test_whatever_proc_says(monkeypatch: pytest.MonkeyPatch, error: Exception) -
     assert read_process(os.getpid()) is None
     monkeypatch.setattr(psutil, "Process", refuse)
     assert read_process(os.getpid()) is None
+
+
+def test_labels_of_processes_that_have_gone_take_no_more_room_than_there_is() -> None:
+    guests = Guests(Proc({}))
+    for pid in range(1, PLACES + 3):
+        guests.identify(snapshot((pid, pid, False)))
+        # One goes on making VMs.
+        guests.identify(snapshot((PLACES * 2 + pid, 1, False)))
+    assert len(guests._labels_of_pid) == PLACES
+    label = guests.identify(snapshot((PLACES * 4, 1, False)))[VmKey(0, PLACES * 4)].vm
+    assert label == f"1-{PLACES + 4}"

@@ -126,7 +126,7 @@ def test_what_is_not_visible_has_its_reason() -> None:
         Probe("kvm_update_lpt_time", False, "this kernel has no function frob"),
     )
     assert not_visible(replace(seeing, probes=probes)) == (
-        ("hypercalls", "kvm_hvc_arm64 was not tried"),
+        ("hypercalls, pvtime answers", "kvm_hvc_arm64 was not tried"),
         ("LPT", "this kernel has no function frob"),
     )
 

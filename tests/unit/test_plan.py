@@ -12,7 +12,7 @@ import pytest
 
 from lpttrace.errors import HostError, LpttraceError, PermissionError_
 from lpttrace.host import NO, YES, Fact, HostFacts
-from lpttrace.plan import PROBES, ProbeSpec, check_host, explain, make_plan
+from lpttrace.plan import PROBES, Plan, ProbeSpec, check_host, explain, make_plan
 
 NAMES = ("architecture", "kvm", "privilege", "lockdown", "btf", "kallsyms", "kprobes")
 GOOD = HostFacts(
@@ -115,8 +115,7 @@ def test_a_group_of_macros_comes_together(group: str) -> None:
     ("group", "missing"), [(g, n) for g, names in GROUPS.items() for n in names]
 )
 def test_a_group_of_macros_comes_not_in_part(group: str, missing: str) -> None:
-    everything = {name: number for names in GROUPS.values() for name, number in names.items()}
-    del everything[missing]
+    everything = {name: number for name, number in EVERYTHING.items() if name != missing}
     others = {macro: n for g, macros in MACROS.items() if g != group for macro, n in macros.items()}
     assert defines_with(everything) == others
 
@@ -135,9 +134,60 @@ def test_hidden_symbols_leave_no_address() -> None:
 
 def test_another_lpt_symbol_moves_both_probes_and_no_other() -> None:
     plan = make_plan(GOOD, 7, lpt_symbol="my_update")
-    moved = {p.name for p, q in zip(plan.probes, PROBES) if p != q}
+    moved = {p.name for p, q in zip(plan.specs, PROBES) if p != q}
     assert moved == {"kvm_update_lpt_time", "kvm_update_lpt_time_return"}
     assert {p.target for p in plan.probes if p.name in moved} == {"my_update"}
+
+
+EVERYTHING = {name: number for names in GROUPS.values() for name, number in names.items()}
+INTERRUPTS = {"kvm_timer_update_irq", "kvm_timer_hrtimer_expire"}
+STEALS = {"kvm_update_stolen_time", "kvm_update_stolen_time_return"}
+CALLS = {"kvm_arch_vm_ioctl", "kvm_arch_vm_ioctl_return"}
+
+
+def plan_without(*members: str) -> Plan:
+    known = {name: number for name, number in EVERYTHING.items() if name not in members}
+    return make_plan(replace(GOOD, offsets={**GOOD.offsets, **known}), 7)
+
+
+@pytest.mark.parametrize(
+    ("member", "lost"),
+    [
+        ("kvm_vcpu.arch.ctxt", {"guest_registers"}),
+        ("kvm_vcpu.arch.timer_cpu.timers", INTERRUPTS),
+        ("arch_timer_context", INTERRUPTS),
+        ("arch_timer_context.hrtimer", INTERRUPTS),
+        ("hrtimer._softexpires", INTERRUPTS),
+        ("kvm_vcpu.arch.steal.last_steal", STEALS),
+        ("file.private_data", CALLS),
+    ],
+)
+def test_what_would_count_wrong_without_a_member_is_left_out(member: str, lost: set[str]) -> None:
+    plan = plan_without(member)
+    assert plan.left_out.keys() == lost
+    for reason in plan.left_out.values():
+        assert reason.startswith("the kernel's BTF does not tell w")
+        assert reason.endswith(f": no {member}")
+    attached = {probe.name for probe in plan.probes}
+    assert attached == {probe.name for probe in PROBES} - lost - {"guest_registers"}
+
+
+def test_a_kernel_that_has_all_members_leaves_nothing_out() -> None:
+    assert plan_without().left_out == {}
+
+
+def test_one_of_two_members_is_enough() -> None:
+    by_vcpu, by_number = "arch_timer_context.vcpu", "arch_timer_context.timer_id"
+    assert plan_without(by_vcpu).left_out == plan_without(by_number).left_out == {}
+    ((name, reason),) = plan_without(by_vcpu, by_number).left_out.items()
+    assert name == "kvm_timer_hrtimer_expire"
+    assert reason == (
+        f"the kernel's BTF does not tell which vCPU a timer is of: no {by_vcpu} and no {by_number}"
+    )
+
+
+def test_what_is_read_and_not_attached_is_not_for_the_loader() -> None:
+    assert all(probe.program and probe.kind != "memory" for probe in plan_without().probes)
 
 
 def test_no_trap_begins_before_it_can_end() -> None:

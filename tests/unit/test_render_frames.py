@@ -220,7 +220,7 @@ def test_it_is_said_since_when_totals_are(model: Model) -> None:
     """An agent may have attached the probes long before."""
     old = attached_before(model, 3 * 86400)
     text = frame_text.frame(old, old.vms, NOW, ALL)
-    assert "probes 13/13 since 2026-11-19T18:00:00Z  losses" in text
+    assert "probes 14/14 since 2026-11-19T18:00:00Z  losses" in text
     document = json.loads(frame_json.encode(old, old.vms, NOW))
     assert document["counting_since"] == "2026-11-19T18:00:00.123Z"
 

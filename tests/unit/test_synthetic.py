@@ -10,7 +10,7 @@ from lpttrace.errors import UsageError
 from lpttrace.model import compare, not_visible, tally
 from lpttrace.model_lpt import audit, lpt_state
 from lpttrace.quantiles import quantiles
-from lpttrace.snapshot import Snapshot
+from lpttrace.snapshot import MOST_EVENTS, Snapshot
 from lpttrace.synthetic import SyntheticSource, identify, parse_size
 
 SECOND = 10**9
@@ -117,7 +117,7 @@ def test_events_fit_the_counters() -> None:
             assert of_call.count(0) == calls.done and len(of_call) == calls.done + calls.failed
     updates = [event for event in snapshot.events if event.kind == "update"]
     assert [(event.error, event.old_hz) for event in updates] == [(0, 0), (0, 62_500_000), (22, 0)]
-    assert len(snapshots(1000, 1, SECOND)[0].events) == 256
+    assert len(snapshots(1000, 1, SECOND)[0].events) == MOST_EVENTS
 
 
 def test_sizes() -> None:

@@ -89,7 +89,7 @@ async def test_vms(model: Model) -> None:
     async with app.run_test(size=SIZE) as pilot:
         text = await shown(app, pilot, model)
         head, titles = text.splitlines()[:2]
-        assert "4 VMs 5 vCPUs" in head and "probes 13/13" in head and "torn 2" in head
+        assert "4 VMs 5 vCPUs" in head and "probes 14/14" in head and "torn 2" in head
         assert "every 2 s" in head
         assert titles.split()[-7:] == ["HVC/s", "HVC", "P99", "TIMER/s", "TMR", "P99", "LPT"]
         assert rows(text) == ["1234", "1234-2", "2000", "3000"]
@@ -104,7 +104,7 @@ async def test_totals_are_since_the_agent_attached(model: Model) -> None:
     app = TopApp(View())
     async with app.run_test(size=(80, 50)) as pilot:
         text = await shown(app, pilot, replace(model, snapshot=snapshot))
-        assert "probes 13/13 for 3 h" in text.splitlines()[0]
+        assert "probes 14/14 for 3 h" in text.splitlines()[0]
         assert "Probes, for 3 h: totals are since then" in await press(app, pilot, "i")
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from lpttrace.abi import BUCKET_BOUNDS
+from lpttrace.guests import Guests
 from lpttrace.live import LiveOptions, LiveSource
 from lpttrace.maps import keys
 from lpttrace.model_lpt import audit
@@ -221,24 +222,28 @@ def churn(source: LiveSource) -> dict[str, Any]:
     last: dict[Any, int] = {}
     gone: set[Any] = set()
     wrong: list[str] = []
+    guests = Guests()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as vmm:
         while vmm.poll() is None:
-            follow(source.read(), last, gone, wrong)
+            follow(source.read(), guests, last, gone, wrong)
             time.sleep(0.1)
         assert vmm.stdout
         truth = json.loads(vmm.stdout.read())
     end = time.monotonic() + 2 * GRACE_SECONDS
     while time.monotonic() < end:
-        follow(source.read(), last, gone, wrong)
+        follow(source.read(), guests, last, gone, wrong)
         time.sleep(0.2)
     seen = {"vms": len({key[0] for key in last}), "gone": len(gone), "traps": sum(last.values())}
     return {"truth": truth, "seen": seen, "wrong": wrong, "left": leftovers(source)}
 
 
-def follow(snapshot: Snapshot, last: dict[Any, int], gone: set[Any], wrong: list[str]) -> None:
-    """Keep each vCPU's last count; note one that goes back, or comes back."""
+def follow(
+    snapshot: Snapshot, guests: Guests, last: dict[Any, int], gone: set[Any], wrong: list[str]
+) -> None:
+    """Keep each vCPU's last count, by its labels; note one that goes back, or comes back."""
+    labels = guests.identify(snapshot)
     now = {
-        (vcpu.vm, vcpu.vcpu): sum(trap.count for trap in vcpu.traps.values())
+        (labels[vcpu.vm].vm, vcpu.vcpu): sum(trap.count for trap in vcpu.traps.values())
         for vcpu in snapshot.vcpus
     }
     wrong += [f"{key} went back" for key, count in now.items() if count < last.get(key, 0)]
