@@ -247,6 +247,7 @@ class LiveSource:
         )
 
     def _note(self, vms: Sequence[VmCounters], vcpus: Sequence[VcpuCounters]) -> None:
+        # Those that have not ended, before the snapshot of them is made: for who reads beside.
         pass
 
     def _upkeep(self) -> Upkeep:

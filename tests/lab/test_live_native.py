@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import subprocess
@@ -11,21 +12,24 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from lpttrace import live
+from lpttrace import abi, live, live_events
 from lpttrace.exporter import SnapshotCollector
 from lpttrace.guests import Guests
 from lpttrace.host import HostFacts, probe_host
 from lpttrace.keep import Keeper
 from lpttrace.live import LiveOptions, LiveSource
 from lpttrace.live_beside import BesideSource
+from lpttrace.maps import keys
 from lpttrace.plan import LPT_SYMBOL, Plan, make_plan, symbols_wanted
 from lpttrace.snapshot import MOST_EVENTS, Snapshot
 from tests.lab.kernel_side import KernelSide
 
+SECOND = 10**9
 MAX_VCPUS = 8
 GRACE_SECONDS = 0.2
 OPTIONS = LiveOptions(max_vcpus=MAX_VCPUS, grace_seconds=GRACE_SECONDS)
@@ -163,13 +167,37 @@ def lost_events(snapshot: Snapshot) -> int:
 
 def test_an_event_whose_vm_has_no_record_is_lost_and_counted(host: Host) -> None:
     now = time.monotonic_ns()
-    host.kernel.tell(0xFFFFFFFF, now - 11 * 10**9)
+    host.kernel.tell(0xFFFFFFFF, now - 11 * SECOND)
     # Its VM may be one that comes with the next reading.
-    host.kernel.tell(MAX_VCPUS - 1, now)
+    host.kernel.tell(MAX_VCPUS - 1, now + 3600 * SECOND)
     assert [lost_events(host.source.read()) for _ in range(2)] == [1, 1]
     # It is a counter: what it has counted stays.
     host.start()
     assert lost_events(host.source.read()) == 1
+
+
+def ages(host: Host, now: int) -> list[int]:
+    """In seconds, of the events that the agent has left in the kernel."""
+    host.source.read()
+    waiting = keys(host.source._attachment.maps["events"], ctypes.sizeof(abi.EventKey))
+    return sorted((now - abi.EventKey.from_buffer_copy(key).ns) // SECOND for key in waiting)
+
+
+def test_events_stay_for_those_who_read_beside(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    vm, now = host.kernel.begin(os.getpid()), time.monotonic_ns()
+    monkeypatch.setattr(live_events, "time", SimpleNamespace(monotonic_ns=lambda: now))
+    vm.record.seen_ns = now - 60 * SECOND
+    told = [now - age * SECOND for age in (1, 3, 6)]
+    with BesideSource(OPTIONS, host.root):
+        for ns in told:
+            host.kernel.tell(vm.index, ns)
+        assert ages(host, now) == [1, 3]
+        # Where there are many, not for so long.
+        for number in range(MOST_EVENTS // 2):
+            host.kernel.tell(vm.index, now - SECOND, tid=2 + number)
+        assert ages(host, now) == [1] * (MOST_EVENTS // 2 + 1)
+    assert ages(host, now) == []
+    assert host.source.read().losses["events"] == 0
 
 
 def test_who_reads_beside_keeps_the_last_counts_of_what_the_agent_lets_go(host: Host) -> None:
