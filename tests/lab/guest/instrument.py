@@ -150,10 +150,13 @@ def spray(source: LiveSource) -> dict[str, Any]:
 
 
 def asked(source: LiveSource) -> dict[str, Any]:
-    """One VM with LPT and stolen time, one with neither that asks for both, one with half of it."""
+    """One VM with LPT and stolen time, one with neither that asks for both, one with half of it.
+
+    The VMM of the first asks for more than it can have, and back for what it has.
+    """
     return look(
         source,
-        *("--vm", "vcpus=1,lpt=on,pv-freq=100000000,stolen=on"),
+        *("--vm", "vcpus=1,lpt=twice,pv-freq=100000000,stolen=on"),
         *("--vm", "vcpus=1", "--vm", "vcpus=1,lpt=ipa-only"),
         *("--ops", f"1.0:{LPT_FEATURES}=3,{LPT}=2,hvc:0xc5000020:0xc5000021=5,hvc:0xc5000021=7"),
     )
