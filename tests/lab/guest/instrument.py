@@ -246,6 +246,13 @@ def hog(source: LiveSource) -> dict[str, Any]:
     return {"alone": alone, "beside": beside}
 
 
+def late(source: LiveSource) -> dict[str, Any]:
+    """A guest that takes timer interrupts and measures how late each was, and its hypercalls."""
+    arguments = ["--time-ops", "--ops", "0.0:tick:physical=101,hvc:0x84000000=101"]
+    with held(arguments, ("taskset", "-c", "1")) as truth:
+        return {"truth": truth, "seen": dump(source.read())}
+
+
 def migrate(arguments: list[str]) -> None:
     """One stop of a VM that migrates: --keep saves it at the end, and answers its state too."""
     keep = arguments[0] == "--keep"
@@ -260,7 +267,8 @@ def migrate(arguments: list[str]) -> None:
 
 
 PHASES: dict[str, Callable[[LiveSource], dict[str, Any]]] = {
-    phase.__name__: phase for phase in (hammer, spray, asked, stolen, crowd, refused, churn, hog)
+    phase.__name__: phase
+    for phase in (hammer, spray, asked, stolen, crowd, refused, churn, hog, late)
 }
 
 
