@@ -11,7 +11,8 @@
 
 /*
  * Sets the timer x1 ticks ahead, waits for its interrupt, turns it off and adds to the answer by
- * how much the deadline had passed. x11 is the caller's.
+ * how much the deadline had passed. The first wait of two is a loop, the second one WFI: to a host
+ * the one ends while the vCPU runs, the other while it sleeps. x11 is the caller's.
  */
 	.macro	tick intid, counter, cval, ctl
 	load_constant x2, GIC_DIST_BASE
@@ -31,16 +32,18 @@
 	msr	\cval, x2
 	msr	\ctl, x3
 	isb
-1:	wfi
-	mrs	x3, icc_iar1_el1
+	ldr	x6, [x21, #OP_COUNT]
+1:	tbnz	x6, #0, 2f
+	wfi
+2:	mrs	x3, icc_iar1_el1
 	isb
 	mrs	x4, \counter
 	cmp	w3, #NO_INTERRUPT
 	b.eq	1b
 	cmp	w3, #\intid
-	b.eq	2f
+	b.eq	3f
 	brk	#4
-2:	mov	x5, #2
+3:	mov	x5, #2
 	msr	\ctl, x5
 	isb
 	msr	icc_eoir1_el1, x3
