@@ -18,7 +18,7 @@ GUEST = REPOSITORY / "tests" / "lab" / "guest"
 LONGEST = (
     *("test_interrupt", "test_main_job", "test_errors", "test_continuity", "test_diff_pairs"),
     *("test_package", "test_prometheus_lab", "test_instrument", "test_linux_guest"),
-    *("test_migration", "test_recording", "test_prometheus", "test_rpm", "test_cpu_hog"),
+    *("test_migration", "test_recording", "test_prometheus", "test_rpm", "test_exact_time"),
 )
 
 

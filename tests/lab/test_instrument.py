@@ -13,7 +13,8 @@ from tests.lab.conftest import LabRun
 from tests.lab.ops import FUNCTION_IDS
 
 PHASES = ("hammer", "spray", "asked", "stolen", "timers", "crowd", "refused", "churn", "unreturned")
-EINVAL = 22
+ENXIO, EEXIST, EINVAL = 6, 17, 22
+IPA, FREQ, NONE = 0, 1, 2
 NOT_SUPPORTED = -1
 
 
@@ -95,6 +96,14 @@ def test_what_guests_ask_and_are_told(report: dict[str, Any]) -> None:
     }
 
 
+def called(event: dict[str, Any]) -> tuple[str, int, int, int | None]:
+    """What was done to which attribute, the errno and the value; a frequency has 4 bytes."""
+    value = event["value"]
+    if value is not None and event["attribute"] == FREQ:
+        value &= 0xFFFFFFFF
+    return event["kind"], event["attribute"], event["error"], value
+
+
 def test_calls_about_attributes_and_updates_are_events(report: dict[str, Any]) -> None:
     phase = report["asked"]
     given, _, half = phase["truth"]["vms"]
@@ -102,9 +111,24 @@ def test_calls_about_attributes_and_updates_are_events(report: dict[str, Any]) -
     for event in phase["seen"]["events"]:
         by_vm.setdefault(event["vm"]["index"], []).append(event)
     whole, part = sorted(by_vm.values(), key=len, reverse=True)
-    sets = {e["attribute"]: e["value"] for e in whole if e["kind"] == "set_attr"}
-    assert sets[0] == int(given["lpt"]["ipa"], 16)
-    assert sets[1] & 0xFFFFFFFF == given["lpt"]["pv_freq"]
+    ipa, freq = int(given["lpt"]["ipa"], 16), given["lpt"]["pv_freq"]
+    assert [called(e) for e in whole if e["kind"] != "update"] == [
+        ("has_attr", FREQ, 0, None),
+        ("set_attr", FREQ, 0, freq),
+        ("set_attr", IPA, 0, ipa),
+        ("set_attr", FREQ, EEXIST, freq),
+        ("set_attr", IPA, EEXIST, ipa),
+        ("set_attr", NONE, ENXIO, 0),
+        ("get_attr", NONE, ENXIO, 0),
+        ("get_attr", FREQ, 0, freq),
+        ("get_attr", IPA, 0, ipa),
+    ]
+    (vm,) = (vm for vm in phase["seen"]["vms"] if vm["index"] == whole[0]["vm"]["index"])
+    assert vm["calls"] == {
+        "set": {"done": 2, "failed": 3},
+        "get": {"done": 2, "failed": 1},
+        "has": {"done": 1, "failed": 0},
+    }
     (update,) = (e for e in whole if e["kind"] == "update")
     assert (update["error"], update["old_hz"]) == (0, 0)
     assert update["new_hz"] == phase["seen"]["counter_hz"] == 62_500_000

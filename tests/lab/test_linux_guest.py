@@ -17,6 +17,10 @@ SLEEPS = 100
 SLEEP_US = 10_000
 
 
+# What a trap costs its guest besides the service: docs/overhead.md, "What a guest sees of it".
+SWITCH_SECONDS = 2.6e-6
+
+
 @pytest.fixture(scope="module", params=["nvhe", "vhe"])
 def mode(request: pytest.FixtureRequest) -> str:
     chosen: str = request.param
@@ -55,6 +59,42 @@ def test_only_emulated_timers_are_seen_late(rows: list[dict[str, Any]], mode: st
     for row in rows:
         emulated = mode == "nvhe" and row["setting"]["timer"] == "physical"
         assert (row["due_seconds"] is not None) == emulated
+
+
+def test_a_timer_is_no_later_than_its_guest_wakes(rows: list[dict[str, Any]], mode: str) -> None:
+    """Waking late is the interrupt's lateness, the traps on the way, and the guest's own way.
+
+    The own way is what a guest wakes late by whose timer does not trap. The rest is the lateness,
+    with what else the host does for an emulated timer: a tenth of it would be too little.
+    """
+    if mode == "vhe":
+        return
+    for load in ("idle", "busy"):
+        row, untrapped = (by_setting(rows)[timer, load] for timer in ("physical", "virtual"))
+        late, own_way = row["late_ns"]["p50"] / 1e9, untrapped["late_ns"]["p50"] / 1e9
+        switches = sum(row["traps"].values()) * SWITCH_SECONDS
+        trapping = (row["served_seconds"] + switches) / row["interrupts"]
+        assert (late - own_way - trapping) / 10 < row["due_seconds"] < late - own_way
+
+
+def test_an_idle_guest_sets_its_timer_up_to_three_times(
+    rows: list[dict[str, Any]], mode: str
+) -> None:
+    """By the interrupt's handler, and where Linux stops its tick and starts it again.
+
+    Each time it reads CTL and writes CVAL and CTL; masking is a read and a write of CTL.
+    """
+    row = by_setting(rows)["physical", "idle"]
+    if mode == "vhe":
+        assert row["traps"] == {}
+        return
+    traps, interrupts = row["traps"], row["interrupts"]
+    reads, settings = traps["cntp_ctl read"], traps["cntp_cval write"]
+    assert set(traps) == {"cntp_ctl read", "cntp_ctl write", "cntp_cval write"}
+    assert traps["cntp_ctl write"] == reads
+    # Masked once for each interrupt, but for the few at the ends.
+    assert abs(reads - settings - interrupts) <= 5
+    assert interrupts < settings <= 3 * interrupts
 
 
 def test_a_busy_guest_traps_five_times_an_interrupt(rows: list[dict[str, Any]], mode: str) -> None:

@@ -6,7 +6,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from bench import crosscheck, docs, kernel_memory, live_agent, programs, report, tools, workload
+from bench import (
+    crosscheck,
+    docs,
+    guest_side,
+    kernel_memory,
+    live_agent,
+    programs,
+    report,
+    tools,
+    workload,
+)
 from bench.agent import AgentCost
 from bench.kernel_memory import KernelMemory
 
@@ -167,3 +177,11 @@ def test_kernel_memory_of_a_vcpu() -> None:
 
 def test_resident_memory() -> None:
     assert live_agent.resident_kib("Name:\tlpttrace\nVmRSS:\t   48296 kB\nThreads:\t1\n") == 48296
+
+
+def test_an_operation_that_was_not_seen() -> None:
+    counts = dict.fromkeys(guest_side.labels(), guest_side.COUNT)
+    assert guest_side.unseen(counts) == []
+    del counts["trng_rnd32"]
+    counts["cntp_ctl_el0 read"] -= 1
+    assert guest_side.unseen(counts) == ["trng_rnd32", "cntp_ctl_el0 read"]

@@ -44,7 +44,7 @@ static void add(struct totals *totals, const struct total *one)
 	total->expected += one->expected;
 	if (one->answered) {
 		total->answered = true;
-		total->answer = one->answer;
+		total->answer = one->answer + (op_is_tick(one->kind) ? total->answer : 0);
 	}
 }
 
@@ -131,6 +131,44 @@ static void print_sprays(FILE *out, const struct totals *totals, bool expected)
 	}
 }
 
+static void print_ticks(FILE *out, const struct totals *totals, bool expected)
+{
+	bool first = true;
+
+	for (size_t i = 0; i < totals->n; i++) {
+		const struct total *total = &totals->list[i];
+
+		if (!op_is_tick(total->kind))
+			continue;
+		separate(out, &first);
+		fprintf(out, "\"%s\":", op_timer(total->kind));
+		if (expected)
+			fprintf(out, "%" PRIu64, total->expected);
+		else
+			fprintf(out, "{\"count\":%" PRIu64 ",\"late_ticks\":%" PRId64 "}",
+				total->count, total->answer);
+	}
+}
+
+/* A tick is set by a write of CVAL and one of CTL, and turned off by one more of CTL. */
+static unsigned int tick_writes(uint32_t kind, const char *reg)
+{
+	bool physical = !strncmp(reg, "cntp_", 5);
+
+	if (!op_is_tick(kind) || physical != (kind == KIND_TICK_PHYSICAL))
+		return 0;
+	if (!strcmp(reg + 5, "ctl_el0"))
+		return 2;
+	return !strcmp(reg + 5, "cval_el0");
+}
+
+static unsigned int accesses_each(const struct total *total, const char *reg, bool write)
+{
+	if (op_is_register(total->kind))
+		return op_is_write(total->kind) == write && !strcmp(op_register(total->kind), reg);
+	return write ? tick_writes(total->kind, reg) : 0;
+}
+
 /* The sum over one register's accesses of one direction; `asked` if there were to be any. */
 static uint64_t accesses(const struct totals *totals, const char *reg, bool write, bool expected,
 			 bool *asked)
@@ -139,12 +177,10 @@ static uint64_t accesses(const struct totals *totals, const char *reg, bool writ
 
 	for (size_t i = 0; i < totals->n; i++) {
 		const struct total *total = &totals->list[i];
+		unsigned int each = accesses_each(total, reg, write);
 
-		if (!op_is_register(total->kind) || op_is_write(total->kind) != write ||
-		    strcmp(op_register(total->kind), reg))
-			continue;
-		sum += expected ? total->expected : total->count;
-		*asked = *asked || total->expected;
+		sum += each * (expected ? total->expected : total->count);
+		*asked = *asked || (each && total->expected);
 	}
 	return sum;
 }
@@ -178,6 +214,8 @@ static void print_all(FILE *out, const struct totals *totals, bool expected)
 	print_sprays(out, totals, expected);
 	fputs("],\"timer\":{", out);
 	print_registers(out, totals, expected);
+	fputs("},\"ticks\":{", out);
+	print_ticks(out, totals, expected);
 	fputc('}', out);
 }
 

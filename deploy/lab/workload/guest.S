@@ -260,9 +260,12 @@ handlers:
 	READ_REGISTERS(READ)
 	WRITE_REGISTERS(WRITE)
 	handler	nop
+	handler	b tick_physical
+	handler	b tick_virtual
 	handler	hvc #0
 	handler	hvc #0
 
+#include "guest_tick.S"
 #include "guest_timing.S"
 #include "guest_clock.S"
 

@@ -10,6 +10,8 @@
 #define MMIO_BASE	0x01000000
 #define GIC_DIST_BASE	0x08000000
 #define GIC_REDIST_BASE 0x08100000
+#define GIC_REDIST_SIZE 0x20000
+#define GIC_REDIST_SGI	0x10000 /* its second frame: the vCPU's own interrupts */
 #define RAM_BASE	0x40000000
 
 /* Stores to these leave the guest: two that the VMM answers, three that report an exception. */
@@ -57,6 +59,7 @@
 #define VCPU_CLOCK	0x80
 #define VCPU_FREQUENCY	0x110
 #define VCPU_RANDOM	0x118
+#define VCPU_REDIST	0x120
 #define VCPU_OPS	0x140
 
 /* struct guest_clock */
@@ -109,15 +112,17 @@
 
 /*
  * Kinds of operation: a hypercall, then every read, then every write, in this order; nothing at
- * all, to learn what timing itself costs; hypercalls whose ids are a range, and with random upper
- * halves of x0.
+ * all, to learn what timing itself costs; an interrupt of a timer; hypercalls whose ids are a
+ * range, and with random upper halves of x0.
  */
-#define KIND_HVC   0
-#define KIND_READ  1
-#define KIND_WRITE 9
-#define KIND_EMPTY 15
-#define KIND_SPRAY 16
-#define KIND_DIRTY 17
+#define KIND_HVC	   0
+#define KIND_READ	   1
+#define KIND_WRITE	   9
+#define KIND_EMPTY	   15
+#define KIND_TICK_PHYSICAL 16
+#define KIND_TICK_VIRTUAL  17
+#define KIND_SPRAY	   18
+#define KIND_DIRTY	   19
 #define READ_REGISTERS(X) \
 	X(cntp_ctl_el0)   \
 	X(cntp_cval_el0)  \
@@ -184,13 +189,13 @@ struct guest_vm {
 struct guest_op {
 	uint32_t kind;
 	uint32_t id;
-	uint64_t x1; /* of a hypercall; of a write: the value */
+	uint64_t x1; /* of a hypercall; of a write: the value; of a tick: how far off it is */
 	uint64_t x2;
 	uint64_t x3; /* of KIND_SPRAY: from one id to the next */
 	uint64_t per_round;
 	uint64_t left;
 	uint64_t count;
-	uint64_t answer;
+	uint64_t answer; /* of ticks: how late they were in all */
 };
 
 /* A vCPU's PV clock: what it converts by, and how it went. */
@@ -228,7 +233,8 @@ struct guest_vcpu {
 	struct guest_clock clock;
 	uint64_t frequency; /* CNTFRQ_EL0 */
 	uint64_t random;    /* never 0 */
-	uint64_t reserved[4];
+	uint64_t redist;    /* of its redistributor the frame at GIC_REDIST_SGI */
+	uint64_t reserved[3];
 	struct guest_op ops[];
 };
 
@@ -260,6 +266,7 @@ AT(guest_vcpu, timings, VCPU_TIMINGS);
 AT(guest_vcpu, clock, VCPU_CLOCK);
 AT(guest_vcpu, frequency, VCPU_FREQUENCY);
 AT(guest_vcpu, random, VCPU_RANDOM);
+AT(guest_vcpu, redist, VCPU_REDIST);
 AT(guest_vcpu, ops, VCPU_OPS);
 AT(guest_clock, copy, CLOCK_COPY);
 AT(guest_clock, last, CLOCK_LAST);

@@ -18,7 +18,7 @@ struct state;
 #define MAX_HOSTS  16	 /* that a VM can be on, one after the other */
 #define MAX_PAUSES 256
 
-enum lpt_mode { LPT_OFF, LPT_ON, LPT_TRY, LPT_IPA_ONLY, LPT_FREQ_ONLY };
+enum lpt_mode { LPT_OFF, LPT_ON, LPT_TRY, LPT_IPA_ONLY, LPT_FREQ_ONLY, LPT_TWICE };
 enum stolen_mode { STOLEN_OFF, STOLEN_ON, STOLEN_TRY };
 
 struct op {
@@ -173,6 +173,8 @@ int vm_option_parse(struct options *options, char *text);
 int ops_parse(struct ops_rule *rule, char *text);
 bool op_is_write(uint32_t kind);
 bool op_is_register(uint32_t kind);
+bool op_is_tick(uint32_t kind);
+const char *op_timer(uint32_t kind);
 const char *op_register(uint32_t kind);
 const char *op_label(const struct guest_op *op, char *text, size_t size);
 extern const char help_text[];

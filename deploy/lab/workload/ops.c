@@ -17,9 +17,22 @@ _Static_assert(KIND_EMPTY == KIND_WRITE + N(writable), "KIND_EMPTY");
 #define SAFE_CVAL INT64_MAX
 #define SAFE_TVAL INT32_MAX
 
+/* How far off a tick is: so much that a slow host, too, sets it before it is over. */
+#define TICK_US 2000
+
 bool op_is_register(uint32_t kind)
 {
 	return kind >= KIND_READ && kind < KIND_EMPTY;
+}
+
+bool op_is_tick(uint32_t kind)
+{
+	return kind == KIND_TICK_PHYSICAL || kind == KIND_TICK_VIRTUAL;
+}
+
+const char *op_timer(uint32_t kind)
+{
+	return kind == KIND_TICK_PHYSICAL ? "physical" : "virtual";
 }
 
 bool op_is_write(uint32_t kind)
@@ -41,6 +54,8 @@ const char *op_label(const struct guest_op *op, char *text, size_t size)
 	if (op_is_register(op->kind))
 		snprintf(text, size, "%s:%s", op_is_write(op->kind) ? "write" : "read",
 			 op_register(op->kind));
+	else if (op_is_tick(op->kind))
+		snprintf(text, size, "tick:%s", op_timer(op->kind));
 	else if (op->kind == KIND_EMPTY)
 		snprintf(text, size, "empty");
 	else
@@ -178,6 +193,17 @@ static int parse_write(struct op *op, char *reg)
 	return 0;
 }
 
+static int parse_tick(struct op *op, char *timer)
+{
+	bool physical = !strcmp(timer, "physical");
+
+	if (!physical && strcmp(timer, "virtual"))
+		return error("--ops: tick: expected physical or virtual, not '%s'", timer);
+	op->kind = physical ? KIND_TICK_PHYSICAL : KIND_TICK_VIRTUAL;
+	op->x1 = counter_frequency() * TICK_US / 1000000;
+	return 0;
+}
+
 static int parse_what(struct op *op, char *text)
 {
 	static const struct {
@@ -185,7 +211,7 @@ static int parse_what(struct op *op, char *text)
 		int (*parse)(struct op *op, char *text);
 	} kinds[] = {
 		{"hvc", parse_hvc},	{"read", parse_read},	    {"write", parse_write},
-		{"spray", parse_spray}, {"hvc-dirty", parse_dirty},
+		{"spray", parse_spray}, {"hvc-dirty", parse_dirty}, {"tick", parse_tick},
 	};
 	char *what = strchr(text, ':');
 
@@ -195,7 +221,7 @@ static int parse_what(struct op *op, char *text)
 	for (size_t i = 0; i < N(kinds); i++)
 		if (!strcmp(text, kinds[i].name))
 			return kinds[i].parse(op, what);
-	return error("--ops: expected hvc, hvc-dirty, spray, read or write, not '%s'", text);
+	return error("--ops: expected hvc, hvc-dirty, spray, read, write or tick, not '%s'", text);
 }
 
 static int parse_op(struct op *op, char *text)

@@ -10,6 +10,7 @@
 /* No released header has these. */
 #define KVM_ARM_VM_PVTIME_LPT_IPA  0
 #define KVM_ARM_VM_PVTIME_LPT_FREQ 1
+#define LPT_NO_ATTR		   2
 
 /* The RFC's group, and that of our ports to kernels that have another group of that number. */
 static const uint32_t lpt_groups[] = {0, 0x4c50};
@@ -20,6 +21,11 @@ static int attr_ioctl(int fd, unsigned long request, uint32_t group, uint64_t at
 	struct kvm_device_attr args = {.group = group, .attr = attr, .addr = (uintptr_t)value};
 
 	return ioctl(fd, request, &args) < 0 ? errno : 0;
+}
+
+static int lpt_attr(struct vm *vm, unsigned long request, uint64_t attr, void *value)
+{
+	return attr_ioctl(vm->fd, request, vm->lpt_group, attr, value);
 }
 
 /*
@@ -48,8 +54,7 @@ static int lpt_set_freq(struct vm *vm)
 
 	if (vm->spec->lpt == LPT_IPA_ONLY)
 		return 0;
-	return attr_ioctl(vm->fd, KVM_SET_DEVICE_ATTR, vm->lpt_group, KVM_ARM_VM_PVTIME_LPT_FREQ,
-			  &freq);
+	return lpt_attr(vm, KVM_SET_DEVICE_ATTR, KVM_ARM_VM_PVTIME_LPT_FREQ, &freq);
 }
 
 static int lpt_set_ipa(struct vm *vm)
@@ -58,8 +63,7 @@ static int lpt_set_ipa(struct vm *vm)
 
 	if (vm->spec->lpt == LPT_FREQ_ONLY)
 		return 0;
-	return attr_ioctl(vm->fd, KVM_SET_DEVICE_ATTR, vm->lpt_group, KVM_ARM_VM_PVTIME_LPT_IPA,
-			  &ipa);
+	return lpt_attr(vm, KVM_SET_DEVICE_ATTR, KVM_ARM_VM_PVTIME_LPT_IPA, &ipa);
 }
 
 static int lpt_apply(struct vm *vm)
@@ -67,6 +71,36 @@ static int lpt_apply(struct vm *vm)
 	int err = lpt_set_freq(vm);
 
 	return err ? err : lpt_set_ipa(vm);
+}
+
+static int expect(struct vm *vm, const char *what, int err, int expected)
+{
+	if (err == expected)
+		return 0;
+	return vm_error(vm, "%s: expected %s, got %s", what, strerror(expected), strerror(err));
+}
+
+/* What KVM has to refuse, and to give back. */
+static int lpt_again(struct vm *vm)
+{
+	uint64_t ipa = 0, none = 0;
+	uint32_t freq = 0;
+
+	if (expect(vm, "setting LPT_FREQ again", lpt_set_freq(vm), EEXIST) < 0 ||
+	    expect(vm, "setting LPT_IPA again", lpt_set_ipa(vm), EEXIST) < 0 ||
+	    expect(vm, "setting an attribute that is not there",
+		   lpt_attr(vm, KVM_SET_DEVICE_ATTR, LPT_NO_ATTR, &none), ENXIO) < 0 ||
+	    expect(vm, "getting an attribute that is not there",
+		   lpt_attr(vm, KVM_GET_DEVICE_ATTR, LPT_NO_ATTR, &none), ENXIO) < 0 ||
+	    expect(vm, "getting LPT_FREQ",
+		   lpt_attr(vm, KVM_GET_DEVICE_ATTR, KVM_ARM_VM_PVTIME_LPT_FREQ, &freq), 0) < 0 ||
+	    expect(vm, "getting LPT_IPA",
+		   lpt_attr(vm, KVM_GET_DEVICE_ATTR, KVM_ARM_VM_PVTIME_LPT_IPA, &ipa), 0) < 0)
+		return -1;
+	if (freq != vm->spec->pv_freq || ipa != ipa_of(vm, &vm->guest->lpt_published))
+		return vm_error(vm, "got other LPT attributes than were set: %u Hz, IPA 0x%lx",
+				freq, ipa);
+	return 0;
 }
 
 int lpt_setup(struct vm *vm)
@@ -86,7 +120,7 @@ int lpt_setup(struct vm *vm)
 				"the host refuses its LPT attributes: %s; see whether pv-freq=%u "
 				"can be right",
 				strerror(vm->lpt_errno), vm->spec->pv_freq);
-	return 0;
+	return vm->spec->lpt == LPT_TWICE ? lpt_again(vm) : 0;
 }
 
 static int stolen_apply(struct vcpu *vcpu)

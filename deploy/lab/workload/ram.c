@@ -118,6 +118,7 @@ static void fill_vcpu(struct vcpu *vcpu)
 
 	vcpu->guest->boot = vcpu->index == 0;
 	vcpu->guest->stolen = vm->spec->stolen != STOLEN_OFF;
+	vcpu->guest->redist = GIC_REDIST_BASE + vcpu->index * GIC_REDIST_SIZE + GIC_REDIST_SGI;
 	vcpu->guest->random = 0x9e3779b97f4a7c15 * ((uint64_t)vm->index << 32 | (vcpu->index + 1));
 	fill_ops(vm, vcpu);
 	if (vm->options->time_ops)
@@ -156,8 +157,10 @@ static void forget_counts(struct vcpu *vcpu)
 {
 	struct guest_vcpu *guest = vcpu->guest;
 
-	for (size_t i = 0; i < SLOT_FIRST + guest->n_ops; i++)
+	for (size_t i = 0; i < SLOT_FIRST + guest->n_ops; i++) {
 		guest->ops[i].count = 0;
+		guest->ops[i].answer = 0;
+	}
 	guest->mmio_exits = 0;
 	if (guest->timings)
 		fill_timings(vcpu);

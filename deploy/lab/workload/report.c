@@ -6,7 +6,7 @@
 
 #include "labvmm.h"
 
-static const char *const lpt_modes[] = {"off", "on", "try", "ipa-only", "freq-only"};
+static const char *const lpt_modes[] = {"off", "on", "try", "ipa-only", "freq-only", "twice"};
 static const char *const stolen_modes[] = {"off", "on", "try"};
 
 static void print_string(FILE *out, const char *text)

@@ -19,11 +19,12 @@ static int one_of(const char *const *words, const char *text)
 
 static int parse_lpt(struct vm_spec *spec, const char *value)
 {
-	static const char *const words[] = {"off", "on", "try", "ipa-only", "freq-only", NULL};
+	static const char *const words[] = {"off",	 "on",	  "try", "ipa-only",
+					    "freq-only", "twice", NULL};
 	int mode = one_of(words, value);
 
 	if (mode < 0)
-		return error("--vm: lpt is on, off, try, ipa-only or freq-only");
+		return error("--vm: lpt is on, off, try, ipa-only, freq-only or twice");
 	spec->lpt = mode;
 	return 0;
 }

@@ -151,10 +151,13 @@ def spray(source: LiveSource) -> dict[str, Any]:
 
 
 def asked(source: LiveSource) -> dict[str, Any]:
-    """One VM with LPT and stolen time, one with neither that asks for both, one with half of it."""
+    """One VM with LPT and stolen time, one with neither that asks for both, one with half of it.
+
+    The VMM of the first asks for more than it can have, and back for what it has.
+    """
     return look(
         source,
-        *("--vm", "vcpus=1,lpt=on,pv-freq=100000000,stolen=on"),
+        *("--vm", "vcpus=1,lpt=twice,pv-freq=100000000,stolen=on"),
         *("--vm", "vcpus=1", "--vm", "vcpus=1,lpt=ipa-only"),
         *("--ops", f"1.0:{LPT_FEATURES}=3,{LPT}=2,hvc:0xc5000020:0xc5000021=5,hvc:0xc5000021=7"),
     )
@@ -277,6 +280,13 @@ def hog(source: LiveSource) -> dict[str, Any]:
     return {"alone": alone, "beside": beside}
 
 
+def late(source: LiveSource) -> dict[str, Any]:
+    """A guest that takes timer interrupts and measures how late each was, and its hypercalls."""
+    arguments = ["--time-ops", "--ops", "0.0:tick:physical=101,hvc:0x84000000=101"]
+    with held(arguments, ("taskset", "-c", "1")) as truth:
+        return {"truth": truth, "seen": dump(source.read())}
+
+
 def migrate(arguments: list[str]) -> None:
     """One stop of a VM that migrates: --keep saves it at the end, and answers its state too."""
     keep = arguments[0] == "--keep"
@@ -292,7 +302,10 @@ def migrate(arguments: list[str]) -> None:
 
 PHASES: dict[str, Callable[[LiveSource], dict[str, Any]]] = {
     phase.__name__: phase
-    for phase in (hammer, spray, asked, stolen, timers, crowd, refused, churn, hog, unreturned)
+    for phase in (
+        *(hammer, spray, asked, stolen, timers, crowd, refused),
+        *(churn, hog, late, unreturned),
+    )
 }
 
 

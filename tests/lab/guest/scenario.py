@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Runs in the lab's machine: a workload under `serve` and `top` at once, all they said as JSON.
 
+Afterwards, under `serve` alone, two vCPUs on one CPU, which take timer interrupts and wait for each
+other.
+
 Usage: scenario.py main LABVMM_ARGUMENTS... | scenario.py workload RESULT LABVMM_ARGUMENTS...
 Standard library only.
 """
@@ -12,11 +15,16 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 RESULT = Path("/tmp/workload.json")
 ADDRESS = "http://127.0.0.1:9753/metrics"
+TIMED = (
+    *("--vm", "vcpus=2,stolen=on"),
+    *("--ops", "*.*:tick:physical=41,tick:virtual=61,hvc:0x84000000=30011"),
+)
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
@@ -34,16 +42,28 @@ def kvm_statistics() -> dict[str, dict[str, int]]:
     }
 
 
-def workload(result: Path, arguments: list[str]) -> None:
+def run_delays(truth: dict[str, Any]) -> dict[str, int]:
+    """Nanoseconds that each vCPU's thread has waited for a CPU, by tid."""
+    return {
+        str(vcpu["tid"]): int(
+            Path(f"/proc/{vm['pid']}/task/{vcpu['tid']}/schedstat").read_text().split()[1]
+        )
+        for vm in truth["vms"]
+        for vcpu in vm["vcpus"]
+    }
+
+
+def look(arguments: Iterable[str], prefix: Iterable[str] = ()) -> dict[str, Any]:
     """Run labvmm, look at it while its VMs still stand, and let it go."""
-    command = ["labvmm", "--hold", *arguments]
+    command = [*prefix, "labvmm", "--hold", *arguments]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, text=True, **pipes) as vmm:
         assert vmm.stdin and vmm.stdout
         truth, _ = json.JSONDecoder().raw_decode(read_document(vmm.stdout))
         seen = {"truth": truth, "kvm": kvm_statistics(), "alive": scrape("text/plain")}
+        seen["run_delay"] = run_delays(truth)
         vmm.stdin.close()
-    result.write_text(json.dumps({**seen, "labvmm_status": vmm.returncode}))
+    return {**seen, "labvmm_status": vmm.returncode}
 
 
 def read_document(stream: Any) -> str:
@@ -78,12 +98,14 @@ def main(arguments: list[str]) -> None:
             break
     top = run_top(arguments)
     after = {"text": scrape("text/plain"), "openmetrics": scrape(OPENMETRICS)}
+    timed = look(TIMED, ("taskset", "-c", "0"))
     serve.send_signal(signal.SIGTERM)
     doctor = subprocess.run(["lpttrace", "doctor", "--json"], capture_output=True, text=True)
     report = {
         "top": top,
         "workload": json.loads(RESULT.read_text()),
         "after": after,
+        "timed": timed,
         "serve": {"status": serve.wait(), "stderr": said},
         "doctor": {"status": doctor.returncode, "report": json.loads(doctor.stdout)},
     }
@@ -94,4 +116,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "main":
         main(sys.argv[2:])
     else:
-        workload(Path(sys.argv[2]), sys.argv[3:])
+        Path(sys.argv[2]).write_text(json.dumps(look(sys.argv[3:])))
