@@ -17,12 +17,14 @@ static __always_inline void publish(struct lpt_vm *vm, struct lpt_call *call, u6
 
 static __always_inline void tell_update(struct lpt_call *call, int ret)
 {
+	/* Bit 0 aside, a number of 0 means that no host has published anything there. */
+	u64 before = call->previous.sequence_number >> 1 ? call->previous.native_freq : 0;
 	struct lpt_event event = {};
 
 	event.vm = call->vm;
 	event.error = ret < 0 ? -ret : 0;
 	event.has_value = call->wrote;
-	event.value = (u64)call->previous.native_freq << 32 | call->structure.native_freq;
+	event.value = before << 32 | call->structure.native_freq;
 	tell(LPT_EVENT_UPDATE, &event);
 }
 

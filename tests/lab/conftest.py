@@ -19,6 +19,7 @@ LONGEST = (
     *("test_interrupt", "test_main_job", "test_errors", "test_continuity", "test_diff_pairs"),
     *("test_package", "test_prometheus_lab", "test_instrument", "test_linux_guest"),
     *("test_migration", "test_recording", "test_prometheus", "test_rpm", "test_exact_time"),
+    "test_forged_sequence",
 )
 
 

@@ -3,6 +3,7 @@
 
 Usage: instrument.py PHASE... with the phases of PHASES below, or
 instrument.py migrate [--keep] LABVMM_ARGUMENTS...
+instrument.py restore STATE...
 Standard library and lpttrace only.
 """
 
@@ -300,6 +301,17 @@ def migrate(arguments: list[str]) -> None:
     print(json.dumps({**report, "state": state}))
 
 
+def restore(states: list[str]) -> None:
+    """Saved VMs, one after the other, each to its end, and what has been seen by then."""
+    seen = []
+    with LiveSource() as source:
+        for state in states:
+            # It fails if the guest's clock is not right, which may be the guest's own doing.
+            subprocess.run(["labvmm", "--restore", state], stdout=subprocess.DEVNULL)
+            seen.append(dump(source.read()))
+    print(json.dumps(seen))
+
+
 PHASES: dict[str, Callable[[LiveSource], dict[str, Any]]] = {
     phase.__name__: phase
     for phase in (
@@ -331,5 +343,7 @@ def main(phases: list[str]) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "migrate":
         migrate(sys.argv[2:])
+    elif sys.argv[1] == "restore":
+        restore(sys.argv[2:])
     else:
         main(sys.argv[1:])
