@@ -129,9 +129,9 @@ Guests choose which functions and registers they use, from a fixed list; all oth
     host + vm × VMs + vcpu × vCPUs
 
 series, with the numbers below. VMs that ended and are still shown count, too: of them, and of their
-vCPUs, at most `--max-vcpus` are; those that ended first go before their time, and are counted in
-`lpttrace_vms_gone_early_total`. Last is what 512 vCPUs in 64 VMs stay under whose guests use 8 to
-12 functions and registers (`--synthetic 64x8`):
+vCPUs, at most `--max-vcpus` are, or 512 if that is less; those that ended first go before their
+time, and are counted in `lpttrace_vms_gone_early_total`. Last is what 512 vCPUs in 64 VMs stay
+under whose guests use 8 to 12 functions and registers (`--synthetic 64x8`):
 
 | `lpttrace serve` with | host | vm | vcpu | 64 × 8 |
 |---|---|---|---|---|

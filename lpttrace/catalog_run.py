@@ -138,8 +138,8 @@ VMS_GONE_EARLY = Metric(
     "lpttrace_vms_gone_early_total",
     "counter",
     (),
-    "VMs that ended and whose series went before their time, because so many ended after them: at "
-    "most --max-vcpus VMs that ended, and as many vCPUs of theirs, are exposed.",
+    "VMs that ended and whose series went before their time, because so many ended after them: of "
+    "VMs that ended at most --max-vcpus (512 if that is less), and as many vCPUs, are exposed.",
 )
 
 LOSSES: Mapping[str, Metric] = {

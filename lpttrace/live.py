@@ -26,7 +26,7 @@ from lpttrace.decode import (
 from lpttrace.errors import HostError
 from lpttrace.host import NO, HostFacts, probe_host
 from lpttrace.keep import Keeper
-from lpttrace.live_ended import Ended
+from lpttrace.live_ended import AT_LEAST, Ended
 from lpttrace.live_events import Events
 from lpttrace.live_programs import ProgramClock
 from lpttrace.live_records import Records
@@ -63,8 +63,8 @@ class LiveOptions:
     """max_vcpus is how many vCPUs have a slot at a time; lpt_symbol the function that updates LPT.
 
     A VM that ended stays in snapshots for grace_seconds, unless then there were more than max_vcpus
-    of such VMs, or of their vCPUs. With bpf_stats the kernel times the programs, and all others of
-    the host.
+    (or AT_LEAST) of such VMs, or of their vCPUs. With bpf_stats the kernel times the programs, and
+    all others of the host.
     """
 
     max_vcpus: int = 512
@@ -145,7 +145,7 @@ class LiveSource:
         self._options = options
         self._keeper = keeper
         self._dying: dict[VmKey, float] = {}
-        self._ended = Ended(options.grace_seconds, options.max_vcpus)
+        self._ended = Ended(options.grace_seconds, max(options.max_vcpus, AT_LEAST))
         self._last_whole: dict[int, tuple[bytes, VcpuCounters]] = {}
         self._retired: dict[VmKey, list[VcpuCounters]] = {}
         self._torn = self._slots_used = 0

@@ -10,7 +10,10 @@ from typing import NamedTuple
 
 from lpttrace.snapshot import VcpuCounters, VmCounters
 
-__all__ = ["Ended"]
+__all__ = ["AT_LEAST", "Ended"]
+
+AT_LEAST = 512
+"""Room for VMs that ended where there is room for few that run: they come and go all the more."""
 
 
 class _Entry(NamedTuple):
