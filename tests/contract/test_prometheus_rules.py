@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +16,9 @@ from tests.contract.dashboards import (
     DASHBOARDS,
     PROMETHEUS,
     REPOSITORY,
-    TOOLS,
     metrics_in,
     panel_queries,
+    promtool,
     rules,
 )
 
@@ -32,15 +31,6 @@ KUBERNETES = PROMETHEUS / "prometheus-kubernetes.yml"
 RECORDED = re.compile(
     r"(instance|vm)(_le|_timer)?:lpttrace_[a-z_]+:(count|(\w+_)?(rate5m|avg6h)|mean5m)"
 )
-
-
-def promtool(*arguments: object) -> str:
-    """What it prints, if it has nothing to complain about."""
-    command = [str(TOOLS / "promtool"), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-    assert "FAILED" not in done.stdout and "WARNING" not in done.stdout
-    return done.stdout
 
 
 def test_promtool_finds_nothing_to_say_about_the_rules() -> None:
