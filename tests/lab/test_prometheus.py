@@ -59,6 +59,7 @@ EMPTY = {
     "rule: vm_timer:lpttrace_timer_traps:rate5m virtual": _PHYSICAL,
     "rule: vm:lpttrace_unknown_hypercalls:rate5m": "guests that are made up know their functions",
     "alert: LpttraceAgentDown": "all agents are up",
+    "alert: LpttraceAgentGone": "all agents are targets",
     "alert: LpttraceProbeLost": "what is attached stays so",
     "alert: LpttraceMapFull": "there is room",
     "alert: LpttraceLptWrong": _HEALTHY,
