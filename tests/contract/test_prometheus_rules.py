@@ -60,7 +60,8 @@ def test_every_alert_has_its_entry_in_the_runbook() -> None:
     headings = re.findall(r"^## (Lpttrace\w+)$", text, re.MULTILINE)
     assert headings == [rule.name for rule in ALERTS]
     for rule in ALERTS:
-        assert rule.annotations["runbook_url"] == f"docs/runbook.md#{rule.name.lower()}"
+        link = f"{{{{ $externalLabels.runbook_base }}}}docs/runbook.md#{rule.name.lower()}"
+        assert rule.annotations["runbook_url"] == link
         entry = text.split(f"## {rule.name}\n")[1].split("\n## ")[0]
         parts = ("**Means**", "**Look at**", "**Do**", "**False alarm**")
         assert all(part in entry for part in parts), rule.name
