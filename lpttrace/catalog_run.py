@@ -29,6 +29,7 @@ __all__ = [
     "UNTIMED_STOLEN_TIME_UPDATES",
     "VCPUS_WITHOUT_SLOT",
     "VM",
+    "VM_VCPUS",
     "VMS_GONE_EARLY",
     "VMS_WITHOUT_RECORD",
 ]
@@ -63,6 +64,13 @@ VM = Metric(
     "Which VM the label vm stands for, to join with: name and UUID given to its VMM (without a "
     "name, executable[pid]), kind of VMM, product in its SMBIOS, and what libvirt and OpenStack "
     "call it in /run/libvirt/qemu. What is not known is empty.",
+)
+VM_VCPUS = Metric(
+    "lpttrace_vm_vcpus",
+    "gauge",
+    ("vm",),
+    "vCPUs of the VM that are counted, each in a slot it took at kvm_arch_vcpu_load; absent once "
+    "the VM has ended. Divide sums over vCPUs by it: with --per-vm no label vcpu can be counted.",
 )
 VCPUS_WITHOUT_SLOT = Metric(
     "lpttrace_vcpus_without_slot_total",

@@ -62,6 +62,7 @@ TABLES: Mapping[str, tuple[catalog.Metric, ...]] = {
     "refusals": (catalog.HTTP_REFUSED,),
     "programs": (catalog.BPF_PROGRAM_RUNS, catalog.BPF_PROGRAM_RUN_SECONDS),
     "vms": (catalog.VM,),
+    "vm_vcpus": (catalog.VM_VCPUS,),
     "vcpus": (
         catalog.UNPAIRED_TRAPS,
         catalog.TIMER_INTERRUPTS_TIMED,

@@ -53,6 +53,7 @@ class Tables:
     refusals: list[Row] = field(default_factory=_rows)
     programs: list[Row] = field(default_factory=_rows)
     vms: list[Row] = field(default_factory=_rows)
+    vm_vcpus: list[Row] = field(default_factory=_rows)
     vcpus: list[Row] = field(default_factory=_rows)
     hypercalls: list[Row] = field(default_factory=_rows)
     hypercalls_apart: list[Row] = field(default_factory=_rows)

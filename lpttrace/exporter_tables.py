@@ -75,6 +75,9 @@ def tabulate(
         for labels, vcpu in _labelled(sums, vcpus[vm.key], per_vcpu):
             _add_vcpu(tables, sums, labels, vcpu)
         _add_identity(tables, guests[vm.key])
+        if vm.alive:
+            count = len({vcpu.vcpu for vcpu in vcpus[vm.key]})
+            tables.vm_vcpus.append((sums.labels, NONE, (count,)))
         _add_sums(tables, sums)
         _add_vm(tables, sums.labels, vm)
         if vm.lpt is not None:

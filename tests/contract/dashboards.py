@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,3 +113,12 @@ def recorded() -> dict[str, set[str]]:
             known = behind.setdefault(rule.name, set())
             known.update(*(behind.get(name, {name}) for name in names))
     return behind
+
+
+def promtool(*arguments: object) -> str:
+    """What it prints, if it has nothing to complain about."""
+    command = [str(TOOLS / "promtool"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    assert "FAILED" not in done.stdout and "WARNING" not in done.stdout
+    return done.stdout

@@ -26,11 +26,12 @@ BIN = Path(sys.executable).parent
 AGENT = [str(BIN / "lpttrace"), "serve", "--synthetic", "4x2", "--listen", "127.0.0.1:0"]
 
 # Commands by the cluster the agent is in. To the second the kernel says that it is a 2.6; the third
-# has one probe.
+# has one probe; the fourth sums up over vCPUs.
 AGENTS: Mapping[str, Sequence[str]] = {
     "here": AGENT,
     "old": ["setarch", "--uname-2.6", *AGENT],
     "stock": [sys.executable, "-m", "tests.lab.stock_agent"],
+    "sums": [*AGENT, "--per-vm"],
 }
 
 

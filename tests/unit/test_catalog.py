@@ -42,6 +42,7 @@ FIXED = {
     "lpttrace_pv_time_questions_total": ("vm", "question", "answer"),
     "lpttrace_vm_attribute_calls_total": ("vm", "call", "result"),
     "lpttrace_lpt_wrong": ("vm", "reason"),
+    "lpttrace_vm_vcpus": ("vm",),
 }
 
 

@@ -160,6 +160,18 @@ def test_sums_per_vm_are_those_of_its_vcpus(
         assert len(sums) < len(apart)
 
 
+@pytest.mark.parametrize("view", VIEWS.values())
+def test_vcpus_are_those_of_vms_that_are_alive(
+    view: View, complete: Snapshot, guests: Mapping[VmKey, Guest]
+) -> None:
+    again = VcpuCounters(WEB, 1, 1299, {PSCI_VERSION: served(300)}, seen_ns=5)
+    busy = replace(complete, vcpus=(*complete.vcpus, again))
+    ended = replace(busy, vms=tuple(replace(vm, alive=vm.key != WEB) for vm in busy.vms))
+    web = "lpttrace_vm_vcpus", frozenset({("vm", "1234")})
+    assert series(collector(busy, guests, view))[web] == 2
+    assert web not in series(collector(ended, guests, view))
+
+
 def test_a_vcpu_that_counts_anew_is_added(
     complete: Snapshot, guests: Mapping[VmKey, Guest]
 ) -> None:
