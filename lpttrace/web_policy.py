@@ -29,7 +29,8 @@ class Policy:
     """Called for every connection, it has the settings of now.
 
     What is wrong with the first reading is raised. After that the settings stay as they are until
-    the files are right again, and what is wrong is said once.
+    the files are right again, and what is wrong is said once. A file without TLS, users or client
+    certificates where there were some is wrong, too: it may be half written.
     """
 
     def __init__(self, path: str, warn: Callable[[str], None]) -> None:
@@ -39,6 +40,7 @@ class Policy:
         self._stamps: dict[str, _Stamp] = {}
         self._settled = False
         self._bucket: Optional[Bucket] = None
+        self._guards: frozenset[str] = frozenset()
         _need(path, "yaml")
         self._settings = self._load()
 
@@ -67,7 +69,14 @@ class Policy:
             _need(self._path, "bcrypt")
         for file in config.tls.files if config.tls else ():
             self._note(file)
-        return self._settings_of(config)
+        guards = _guards(config)
+        if missing := self._guards - guards:
+            raise UsageError(
+                f"{self._path}: {' and '.join(sorted(missing))}: gone, which needs a restart"
+            )
+        settings = self._settings_of(config)
+        self._guards = guards
+        return settings
 
     def _note(self, file: str) -> None:
         # Before it is read: a change meanwhile is then seen the next time.
@@ -88,6 +97,18 @@ class Policy:
             config.headers,
             self._bucket,
         )
+
+
+def _guards(config: WebConfig) -> frozenset[str]:
+    # By key, what keeps somebody out.
+    tls = config.tls
+    found = {
+        "tls_server_config": tls is not None,
+        "client_auth_type": tls is not None and tls.client_auth == "RequireAndVerifyClientCert",
+        "client_allowed_sans": tls is not None and tls.sans is not None,
+        "basic_auth_users": bool(config.users),
+    }
+    return frozenset(key for key, there in found.items() if there)
 
 
 def _stamp(file: str) -> _Stamp:
