@@ -53,7 +53,7 @@ def _serve(options: ServeOptions, feed: Feed, keeper: Optional[Keeper]) -> int:
             for text in feed.source.warnings:
                 warn(text)
             _give_up_privileges()
-            with server, Service(options, collector) as service:
+            with server, Service(options, collector, server) as service:
                 print(f"listening on {server.url}", file=sys.stderr, flush=True)
                 service.run(_LOOK_SECONDS)
     except Interrupted as interruption:

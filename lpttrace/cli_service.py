@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Optional
 from lpttrace.cli_guard import warn
 from lpttrace.cli_source import SourceOptions
 from lpttrace.config import KEYS, ConfigError, load
+from lpttrace.errors import LpttraceError
 from lpttrace.exporter_view import EVERYTHING, View
 from lpttrace.notify import notify
 
 if TYPE_CHECKING:
-    from lpttrace.exporter import SnapshotCollector
+    from lpttrace.exporter import MetricsServer, SnapshotCollector
 
 __all__ = ["ServeOptions", "Service", "view_of"]
 
@@ -55,8 +56,11 @@ def view_of(values: Mapping[str, Any], view: View, given: tuple[str, ...]) -> Vi
 class Service:
     """Looks at the source, and is told of by systemd if that started it; ends by a signal."""
 
-    def __init__(self, options: ServeOptions, collector: SnapshotCollector) -> None:
+    def __init__(
+        self, options: ServeOptions, collector: SnapshotCollector, server: MetricsServer
+    ) -> None:
         self._options = options
+        self._server = server
         self._collector = collector
         self._values: Mapping[str, Any] = {}
         self._wanted = False
@@ -81,9 +85,14 @@ class Service:
         self._wanted = True
 
     def run(self, seconds: float) -> None:
-        """Look every so many seconds, until a signal raises out of it."""
+        """Look every so many seconds, until a signal raises out of it, or nobody answers."""
         while True:
             time.sleep(seconds)
+            if not self._server.alive:
+                raise LpttraceError(
+                    "cannot answer scrapes any more: the thread that does it has failed, as told "
+                    "above; please report it, and start again"
+                )
             if self._wanted:
                 self._wanted = False
                 self._reload()

@@ -29,7 +29,7 @@ from lpttrace.exporter_text import compress, encode
 from lpttrace.exporter_view import EVERYTHING, View, select
 from lpttrace.model import Guest
 from lpttrace.snapshot import Snapshot, VmKey
-from lpttrace.web_listen import listen_on
+from lpttrace.web_listen import address_of, listen_on
 from lpttrace.web_server import Server
 from lpttrace.web_settings import Settings, always_open
 from lpttrace.web_wsgi import Start, plain
@@ -207,8 +207,12 @@ class MetricsServer:
     @property
     def url(self) -> str:
         """Where the metrics are."""
-        host, port = self._listener.getsockname()[:2]
-        return f"{self._scheme}://{f'[{host}]' if ':' in host else host}:{port}/metrics"
+        return f"{self._scheme}://{address_of(self._listener)}/metrics"
+
+    @property
+    def alive(self) -> bool:
+        """Whether somebody answers, between entering and leaving."""
+        return self._server.alive
 
     def __enter__(self) -> MetricsServer:
         _share_memory()

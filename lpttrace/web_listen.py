@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 from lpttrace.errors import LpttraceError
 from lpttrace.notify import received_listener
 
-__all__ = ["listen_on", "parse_listen"]
+__all__ = ["address_of", "listen_on", "parse_listen"]
 
 # The kernel keeps those who come in a burst here until we accept them; net.core.somaxconn caps it.
 _BACKLOG = 4096
@@ -48,6 +49,15 @@ def listen_on(text: str) -> socket.socket:
         raise LpttraceError(
             f"cannot listen on {text}: {why}; choose another address with --listen"
         ) from error
+
+
+def address_of(listener: socket.socket) -> str:
+    """As it is written in a URL."""
+    name = listener.getsockname()
+    if not isinstance(name, tuple):
+        return f"unix:{os.fsdecode(name)}:"
+    host, port = name[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _everywhere(port: int) -> socket.socket:

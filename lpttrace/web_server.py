@@ -70,6 +70,11 @@ class Server:
         """Begin to serve."""
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether somebody answers."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """End all connections, and the thread."""
         self._ending = True
@@ -126,7 +131,9 @@ class Server:
                 return
             if len(self._clients) >= self._most_clients:
                 self._drop_one()
-            client = Connection(sock, str(address[0]))
+            # Of a Unix socket it is a name, and clients mostly have none.
+            peer = address[0] if isinstance(address, tuple) else "this machine"
+            client = Connection(sock, str(peer))
             client.steps = self._session.converse(client)
             self._clients[client.fd] = client
             self._advance(client)
@@ -153,14 +160,12 @@ class Server:
         if self._clients.get(client.fd) is not client:
             return
         try:
-            wanted = next(client.steps)
+            self._watch(client, next(client.steps))
         except (StopIteration, OSError, h11.ProtocolError):
             self._close(client)
         except Exception as error:
             self._complain("failure", f"answer for {client.peer} broke off: {error!r}")
             self._close(client)
-        else:
-            self._watch(client, wanted)
 
     def _watch(self, client: Connection, wanted: int) -> None:
         watched = client.fd in self._selector.get_map()
