@@ -199,15 +199,17 @@ class MetricsServer:
         self._any_metrics = [
             make_wsgi_app(make_registry(collector, openmetrics)) for openmetrics in (False, True)
         ]
-        self._listener = listen_on(listen)
+        self._listeners = listen_on(listen)
         self._scheme = "https" if settings().tls else "http"
-        self._server = Server(self._listener, self._answer, settings)
+        self._server = Server(self._listeners, self._answer, settings)
         collector.tell_refused(self._server.refused)
 
     @property
     def url(self) -> str:
         """Where the metrics are."""
-        return f"{self._scheme}://{address_of(self._listener)}/metrics"
+        return " and ".join(
+            f"{self._scheme}://{address_of(listener)}/metrics" for listener in self._listeners
+        )
 
     @property
     def alive(self) -> bool:

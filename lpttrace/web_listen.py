@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""An address, and a socket that listens on it."""
+"""An address, and sockets that listen on it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import socket
 
 from lpttrace.errors import LpttraceError
-from lpttrace.notify import received_listener
+from lpttrace.notify import received_listeners
 
 __all__ = ["address_of", "listen_on", "parse_listen"]
 
@@ -29,21 +29,22 @@ def parse_listen(text: str) -> tuple[str, int]:
     return bare, int(port)
 
 
-def listen_on(text: str) -> socket.socket:
-    """A socket that listens there and does not block, or LpttraceError.
+def listen_on(text: str) -> list[socket.socket]:
+    """Sockets that listen there and do not block, at least one, or LpttraceError.
 
     Where systemd listens for us, it is there.
     """
     host, port = parse_listen(text)
     try:
-        given = received_listener()
-        if given is not None:
-            given.setblocking(False)
+        given = received_listeners()
+        for listener in given:
+            listener.setblocking(False)
+        if given:
             return given
         if not host:
-            return _everywhere(port)
+            return [_everywhere(port)]
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return _listener(socket.socket(family, kind), (str(address[0]), port))
+        return [_listener(socket.socket(family, kind), (str(address[0]), port))]
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise LpttraceError(

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Callable
@@ -45,10 +46,13 @@ class Server:
     """Serves a WSGI application, in a thread of its own, from start() to stop()."""
 
     def __init__(
-        self, listener: socket.socket, app: App, settings: Callable[[], Settings] = always_open
+        self,
+        listeners: Sequence[socket.socket],
+        app: App,
+        settings: Callable[[], Settings] = always_open,
     ) -> None:
         self.refused = dict.fromkeys(HTTP_REFUSALS, 0)
-        self._listener = listener
+        self._listeners = listeners
         self._passwords = Passwords()
         self._complain = _Complaints()
         self._session = Session(
@@ -62,7 +66,8 @@ class Server:
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_writer.setblocking(False)
         self._selector = selectors.DefaultSelector()
-        self._selector.register(listener, selectors.EVENT_READ, self._accept)
+        for listener in listeners:
+            self._selector.register(listener, selectors.EVENT_READ, partial(self._accept, listener))
         self._selector.register(self._wake_reader, selectors.EVENT_READ, self._woken)
         self._thread = threading.Thread(target=self._run, name="http")
 
@@ -85,7 +90,8 @@ class Server:
         """Give everything back; after stop(), or instead of start()."""
         self._passwords.close()
         self._selector.close()
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         self._wake_reader.close()
         self._wake_writer.close()
 
@@ -120,10 +126,10 @@ class Server:
         self._compared.append((client, check))
         self._wake()
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         for _ in range(_MOST_ACCEPTED_AT_ONCE):
             try:
-                sock, address = self._listener.accept()
+                sock, address = listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:

@@ -233,7 +233,7 @@ def test_addresses() -> None:
 
 
 def test_no_address_is_every_address() -> None:
-    with listen_on(":0") as listener:
+    with listen_on(":0")[0] as listener:
         port = listener.getsockname()[1]
         for address in ("127.0.0.1", "::1"):
             socket.create_connection((address, port)).close()
@@ -241,7 +241,7 @@ def test_no_address_is_every_address() -> None:
 
 def test_no_address_is_every_address_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
-    with listen_on(":0") as listener:
+    with listen_on(":0")[0] as listener:
         assert listener.family == socket.AF_INET
         socket.create_connection(("127.0.0.1", listener.getsockname()[1])).close()
 

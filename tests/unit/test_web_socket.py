@@ -76,6 +76,22 @@ def test_a_unix_socket(tmp_path: Path) -> None:
                 assert asked(socket.AF_UNIX, path).startswith(b"HTTP/1.1 200")
 
 
+def test_two_addresses() -> None:
+    with ExitStack() as held:
+        four, six = (
+            held.enter_context(socket.create_server((host, 0), family=family))
+            for host, family in (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))
+        )
+        process = held.enter_context(activated(four, six))
+        ports = [listener.getsockname()[1] for listener in (four, six)]
+        assert said(process) == (
+            f"listening on http://127.0.0.1:{ports[0]}/metrics and http://[::1]:{ports[1]}/metrics\n"
+        )
+        for _ in range(2):
+            assert asked(socket.AF_INET, ("127.0.0.1", ports[0])).startswith(b"HTTP/1.1 200")
+            assert asked(socket.AF_INET6, ("::1", ports[1])).startswith(b"HTTP/1.1 200")
+
+
 def test_an_agent_that_cannot_answer_ends(tmp_path: Path) -> None:
     with ExitStack() as held:
         manager = held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
