@@ -18,7 +18,7 @@ from typing import Any, Callable
 
 from lpttrace.errors import UsageError
 
-__all__ = ["CONFIG_FILE", "KEYS", "ConfigError", "Key", "load"]
+__all__ = ["CONFIG_FILE", "KEYS", "ConfigError", "Key", "is_there", "load"]
 
 CONFIG_FILE = Path("/etc/lpttrace/lpttrace.toml")
 """What `lpttrace serve` reads if it is there and no other is named."""
@@ -74,6 +74,17 @@ KEYS: Mapping[str, Key] = {
     "created": Key(*_BOOL, reloads=True),
 }
 """All keys there are: the long options of `lpttrace serve` without their dashes."""
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file, or something that keeps us from seeing it, as load tells."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def load(path: Path) -> dict[str, Any]:
