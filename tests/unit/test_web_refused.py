@@ -74,6 +74,10 @@ def test_tls(tmp_path: Path) -> None:
     config = tmp_path / "web.yml"
     config.write_text(f"tls_server_config: {{cert_file: {server.cert}, key_file: {server.key}}}\n")
     with agent(config) as running:
+        with socket.create_connection(running.address, timeout=60) as probe:
+            # As those who only look whether somebody listens: no refusal.
+            probe.shutdown(socket.SHUT_WR)
+            assert probe.recv(1) == b""
         assert running.get()[0] == 400
         with pytest.raises(ssl.SSLError):
             running.get(context=trusting(other))
