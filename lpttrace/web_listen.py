@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import socket
 
-from lpttrace.errors import LpttraceError
+from lpttrace.errors import LpttraceError, UsageError
 from lpttrace.notify import received_listeners
 
 __all__ = ["address_of", "listen_on", "parse_listen"]
@@ -23,7 +23,7 @@ def parse_listen(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not colon or not port.isdigit() or int(port) > 65535 or (":" in host and bare == host):
-        raise LpttraceError(
+        raise UsageError(
             f"cannot listen on {text!r}: not an address and port; say 127.0.0.1:9753 or [::1]:9753"
         )
     return bare, int(port)

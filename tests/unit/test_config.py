@@ -81,6 +81,8 @@ def test_keys_are_the_options_of_serve() -> None:
         ("keep = true\nlisten 'a'", 2, "expected '=' after a key in a key/value pair"),
         ("keep = true\nvm = ['a'", 2, "unclosed array"),
         ("keep = yes", 1, "invalid value"),
+        ("keep = true\nvm = " + "[" * 50_000, 2, "brackets in brackets, too many to read"),
+        ("vm = " + "[" * 9_999 + "]" * 9_999 + "\n", 1, "brackets in brackets, too many to read"),
     ],
 )
 def test_mistakes_have_their_line(tmp_path: Path, text: str, line: int, message: str) -> None:

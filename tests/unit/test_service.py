@@ -157,6 +157,27 @@ def test_a_wrong_file_is_no_start(tmp_path: Path) -> None:
     assert done.stderr.startswith(f"error: {file}:2: listen-address: unknown key; there are listen")
 
 
+@pytest.mark.parametrize(
+    ("line", "status", "why"),
+    [
+        ('listen = "nowhere"', 2, "listen: cannot listen on 'nowhere': not an address and port"),
+        ('listen = "203.0.113.1:0"', 1, "listen: cannot listen on 203.0.113.1:0: cannot assign"),
+        (
+            'web-config-file = "/nowhere.yml"',
+            2,
+            "web-config-file: cannot read the web configuration file /nowhere.yml: no such file",
+        ),
+    ],
+)
+def test_what_cannot_be_used_has_its_line(tmp_path: Path, line: str, status: int, why: str) -> None:
+    file = tmp_path / "lpttrace.toml"
+    file.write_text(f"keep = true\n{line}\n")
+    argv = [*SERVE, "--config", str(file)]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr.startswith(f"error: {file}:2: {why}")
+    assert (done.returncode, done.stderr.count("\n")) == (status, 1)
+
+
 def test_the_journal_gets_levels(tmp_path: Path) -> None:
     with (tmp_path / "journal").open("w") as journal:
         place = os.fstat(journal.fileno())
