@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from lpttrace.cli_guard import warn
 from lpttrace.cli_source import SourceOptions
-from lpttrace.config import KEYS, ConfigError, load
+from lpttrace.config import CONFIG_FILE, KEYS, ConfigError, is_there, load
 from lpttrace.errors import LpttraceError
 from lpttrace.exporter_view import EVERYTHING, View
 from lpttrace.notify import notify
@@ -108,10 +108,12 @@ class Service:
 
     def _reload(self) -> None:
         notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        if not self._options.config_file:
-            warn("there is no configuration file to read again")
+        # The one without a name may have been made since the start.
+        file = Path(self._options.config_file or CONFIG_FILE)
+        if self._options.config_file or is_there(file):
+            self._apply(file)
         else:
-            self._apply(Path(self._options.config_file))
+            warn("there is no configuration file to read again")
         self._tell("READY=1")
 
     def _apply(self, file: Path) -> None:
@@ -132,5 +134,5 @@ class Service:
         view = view_of(values, self._options.view, self._options.given)
         self._collector.show(view)
         self._values = values
-        self._options = replace(self._options, view=view)
+        self._options = replace(self._options, view=view, config_file=str(file))
         print(f"read {file} again", file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,8 +43,8 @@ class Agent:
 
 
 @contextmanager
-def serving(*options: str, **environment: str) -> Iterator[Agent]:
-    argv = [*SERVE, "--listen", "127.0.0.1:0", *options]
+def serving(*options: str, command: Sequence[str] = SERVE, **environment: str) -> Iterator[Agent]:
+    argv = [*command, "--listen", "127.0.0.1:0", *options]
     with subprocess.Popen(
         argv,
         cwd=ROOT,
@@ -146,6 +146,33 @@ def test_sighup_without_a_file_is_told() -> None:
         agent.process.send_signal(signal.SIGHUP)
         assert agent.line() == "warning: there is no configuration file to read again\n"
         assert "lpttrace_build_info" in agent.scrape()
+
+
+# Its file of configuration is the first argument.
+_WITH_FILE = """
+import pathlib, sys
+from lpttrace import config
+config.CONFIG_FILE = pathlib.Path(sys.argv.pop(1))
+from lpttrace.cli import main
+main()
+"""
+
+
+def test_a_file_that_was_made_later_is_read_on_sighup(tmp_path: Path) -> None:
+    file = tmp_path / "lpttrace.toml"
+    command = [sys.executable, "-c", _WITH_FILE, str(file), *SERVE[3:]]
+    with serving("--vm", "synthetic-*", command=command) as agent:
+        file.write_text('vm = ["nobody"]\nnot-vm = ["synthetic-1"]\nmax-vcpus = 7\n')
+        agent.process.send_signal(signal.SIGHUP)
+        assert agent.line() == f"warning: {file}: max-vcpus: takes effect with a restart\n"
+        assert agent.line() == f"read {file} again\n"
+        assert agent.names() == {"synthetic-0", "synthetic-2", "synthetic-3"}
+        file.unlink()
+        agent.process.send_signal(signal.SIGHUP)
+        assert agent.line().endswith(
+            "no such file or directory; continuing with what was read before\n"
+        )
+        assert agent.names() == {"synthetic-0", "synthetic-2", "synthetic-3"}
 
 
 def test_a_wrong_file_is_no_start(tmp_path: Path) -> None:
