@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any, Callable, Optional
+from urllib.parse import parse_qs
 
 from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.core import Metric
@@ -256,7 +257,8 @@ class MetricsServer:
     def _scrape(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         try:
             accept = environ.get("HTTP_ACCEPT", "")
-            if environ.get("QUERY_STRING") or "escaping=dots" in accept:
+            chosen_names = "name[]" in parse_qs(environ.get("QUERY_STRING", ""))
+            if chosen_names or "escaping=dots" in accept:
                 kind = choose_encoder(accept)[1]
                 chosen: Iterable[bytes] = self._any_metrics[_is_openmetrics(kind)](environ, start)
                 return chosen
