@@ -71,6 +71,7 @@ class SnapshotCollector(Collector):
         self._refused: Mapping[str, int] = dict.fromkeys(catalog.HTTP_REFUSALS, 0)
         # Of the first scrape, for good: when a counter was created must not change with the clock.
         self._boot: Optional[float] = None
+        self._born_ns, self._since_ns = time.monotonic_ns(), 0
 
     def describe(self) -> Iterable[Metric]:
         """Every family of the catalogue, without reading anything."""
@@ -108,8 +109,11 @@ class SnapshotCollector(Collector):
         boot = self._unix_time() - snapshot.end_ns / _NS
         if self._boot is None:
             self._boot = boot
+            # On the clock of the snapshot, which a recording has from elsewhere.
+            self._since_ns = snapshot.end_ns - (time.monotonic_ns() - self._born_ns)
         versions = (__version__, self._source, _PYTHON, self._release)
-        run = Run(*versions, boot, left_out, self._scrapes, self._scrape_ns, self._refused)
+        costs = (self._scrapes, self._scrape_ns, self._refused, self._since_ns)
+        run = Run(*versions, boot, left_out, *costs)
         attached = {probe.name for probe in snapshot.probes if probe.attached}
         metrics = [metric for metric in catalog.METRICS if attached.issuperset(metric.probes)]
         return tabulate(snapshot, guests, run, self._view.per_vcpu), metrics
