@@ -16,7 +16,11 @@ from lpttrace.web_tls import make_context
 
 __all__ = ["Policy"]
 
-_PACKAGES = {"yaml": "PyYAML", "bcrypt": "bcrypt"}
+# By module: for Debian and Ubuntu, for Fedora, RHEL and openEuler, and PyPI's.
+_PACKAGES = {
+    "yaml": ("python3-yaml", "python3-pyyaml", "PyYAML"),
+    "bcrypt": ("python3-bcrypt", "python3-bcrypt", "bcrypt"),
+}
 
 # What was written so shortly before it was looked at may be written again in the same tick of the
 # file system's clock, and look the same.
@@ -130,8 +134,9 @@ def _read(file: str) -> bytes:
 
 def _need(path: str, module: str) -> None:
     if importlib.util.find_spec(module) is None:
-        package = _PACKAGES[module]
+        debian, rpm, package = _PACKAGES[module]
         raise LpttraceError(
-            f"cannot use {path}: the Python package {package} is missing; "
-            f"install it with: {sys.executable} -m pip install {package}"
+            f"cannot use {path}: the Python package {package} is missing; install it with: "
+            f"apt install {debian}, or dnf install {rpm}, or in a virtual environment: "
+            f"{sys.executable} -m pip install {package}"
         )

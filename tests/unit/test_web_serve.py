@@ -350,11 +350,15 @@ def test_a_new_authority(tmp_path: Path, authority: Authority) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "package"),
-    [("basic_auth_users:\n  a: " + SECRET_HASH, "bcrypt"), ("{}", "PyYAML")],
+    ("text", "module", "package", "debian", "rpm"),
+    [
+        (f"basic_auth_users:\n  a: {SECRET_HASH}", "bcrypt", "bcrypt", *["python3-bcrypt"] * 2),
+        ("{}", "yaml", "PyYAML", "python3-yaml", "python3-pyyaml"),
+    ],
 )
-def test_a_package_that_is_missing_is_named(tmp_path: Path, text: str, package: str) -> None:
-    module = {"PyYAML": "yaml"}.get(package, package)
+def test_a_package_that_is_missing_is_named(
+    tmp_path: Path, text: str, module: str, package: str, debian: str, rpm: str
+) -> None:
     script = (
         "import importlib.util as u, sys; find = u.find_spec\n"
         f"u.find_spec = lambda name: None if name == {module!r} else find(name)\n"
@@ -375,6 +379,7 @@ def test_a_package_that_is_missing_is_named(tmp_path: Path, text: str, package: 
     )
     assert done.returncode == 1
     assert done.stderr == (
-        f"error: cannot use {path}: the Python package {package} is missing; "
-        f"install it with: {sys.executable} -m pip install {package}\n"
+        f"error: cannot use {path}: the Python package {package} is missing; install it with: "
+        f"apt install {debian}, or dnf install {rpm}, or in a virtual environment: "
+        f"{sys.executable} -m pip install {package}\n"
     )
