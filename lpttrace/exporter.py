@@ -71,6 +71,7 @@ class SnapshotCollector(Collector):
         self._refused: Mapping[str, int] = dict.fromkeys(catalog.HTTP_REFUSALS, 0)
         # Of the first scrape, for good: when a counter was created must not change with the clock.
         self._boot: Optional[float] = None
+        self._shared: Optional[tuple[Tables, list[catalog.Metric]]] = None
         self._born_ns, self._since_ns = time.monotonic_ns(), 0
 
     def describe(self) -> Iterable[Metric]:
@@ -129,13 +130,22 @@ class SnapshotCollector(Collector):
         boot = self._boot if created and self._view.created else None
         return [filled_family(metric, tables, self._view, boot) for metric in metrics]
 
-    def write(self, openmetrics: bool) -> Iterator[bytes]:
-        """The same as text, made as it is taken; without the end mark of OpenMetrics."""
+    def write(self, openmetrics: bool, share: bool = False) -> Iterator[bytes]:
+        """The same as text, made as it is taken; without the end mark of OpenMetrics.
+
+        Those who share are given what was read for one of them, until forget().
+        """
         begin = time.perf_counter_ns()
         with self._lock, _no_garbage():
-            tables, metrics = self._tables()
+            found = self._shared if share and self._shared else self._tables()
+            self._shared = found if share else None
+        tables, metrics = found
         boot = self._boot if openmetrics and self._view.created else None
         return self._timed(encode(tables, metrics, openmetrics, boot), begin)
+
+    def forget(self) -> None:
+        """Whoever comes now is to have what is read now."""
+        self._shared = None
 
     def _timed(self, parts: Iterator[bytes], begin_ns: int) -> Iterator[bytes]:
         yield from parts
@@ -206,7 +216,7 @@ class MetricsServer:
         ]
         self._listeners = listen_on(listen)
         self._scheme = "https" if settings().tls else "http"
-        self._server = Server(self._listeners, self._answer, settings)
+        self._server = Server(self._listeners, self._answer, settings, collector.forget)
         collector.tell_refused(self._server.refused)
 
     @property
@@ -274,7 +284,10 @@ class MetricsServer:
     def _metrics(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         encode_process, kind = choose_encoder(environ.get("HTTP_ACCEPT", ""))
         # A part at a time: all of it is megabytes, which nobody would use again until next time.
-        parts = chain(self._collector.write(_is_openmetrics(kind)), [encode_process(self._process)])
+        parts = chain(
+            self._collector.write(_is_openmetrics(kind), share=True),
+            [encode_process(self._process)],
+        )
         headers = [("Content-Type", kind)]
         if not gzip_accepted(environ.get("HTTP_ACCEPT_ENCODING", "")):
             start("200 OK", headers)

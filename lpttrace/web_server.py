@@ -50,7 +50,10 @@ class Server:
         listeners: Sequence[socket.socket],
         app: App,
         settings: Callable[[], Settings] = always_open,
+        turn: Callable[[], None] = lambda: None,
     ) -> None:
+        """Whoever is answered between two calls of turn was there when the first of them was."""
+        self._turn = turn
         self.refused = dict.fromkeys(HTTP_REFUSALS, 0)
         self._listeners = listeners
         self._passwords = Passwords()
@@ -103,6 +106,7 @@ class Server:
         while not self._ending:
             for key, _ in self._selector.select(_LOOK_SECONDS if self._clients else None):
                 key.data()
+            self._turn()
             if time.monotonic() - looked >= _LOOK_SECONDS:
                 self._expire()
                 looked = time.monotonic()
@@ -127,14 +131,15 @@ class Server:
         self._wake()
 
     def _accept(self, listener: socket.socket) -> None:
+        came = []
         for _ in range(_MOST_ACCEPTED_AT_ONCE):
             try:
                 sock, address = listener.accept()
             except BlockingIOError:
-                return
+                break
             except OSError as error:
                 self._cannot_accept(error)
-                return
+                break
             if len(self._clients) >= self._most_clients:
                 self._drop_one()
             # Of a Unix socket it is a name, and clients mostly have none.
@@ -142,6 +147,12 @@ class Server:
             client = Connection(sock, str(peer))
             client.steps = self._session.converse(client)
             self._clients[client.fd] = client
+            came.append(client)
+            if len(self._clients) >= self._most_clients:
+                # The next one drops another, but none that has not had its chance to ask.
+                break
+        self._turn()
+        for client in came:
             self._advance(client)
 
     def _cannot_accept(self, error: OSError) -> None:
