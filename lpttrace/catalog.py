@@ -138,9 +138,10 @@ under whose guests use 8 to 12 functions and registers (`--synthetic 64x8`):
 {series}
 `--per-vm` sums counters up over the vCPUs of a VM, and the label `vcpu` is gone. `--vm PATTERN`
 and `--not-vm PATTERN` choose VMs. `--created` tells in OpenMetrics when each counter was 0, as
-`NAME_created`: when its vCPU (with `--per-vm` its VM) was first seen, or when lpttrace was
-attached. Prometheus with the feature `created-timestamp-zero-ingestion` then takes a counter that
-is new to begin at 0, so that `rate()` has its first events; without it these are series more.
+`NAME_created`: when its vCPU (with `--per-vm` its VM) was first seen, when lpttrace was attached,
+or, of scrapes and refused clients, when this agent began. Prometheus with the feature
+`created-timestamp-zero-ingestion` then takes a counter that is new to begin at 0, so that
+`rate()` has its first events; without it these are series more.
 
 ## All metrics
 

@@ -39,10 +39,11 @@ With --per-vm a VM has the series of one vCPU, with the sums; names stay. PATTER
 `lpttrace top --vm`. --not-vm goes before --vm. What is left out is counted all the same.
 
 --created gives every counter a second series, NAME_created: when it was 0. That is when its vCPU,
-or with --per-vm its VM, was first seen, and of what is about no VM, when lpttrace was attached; a
-function that a guest first calls later has its vCPU's time too. Prometheus makes use of it (a
-counter that is new begins at 0, not at what it is first seen with) with the feature
-created-timestamp-zero-ingestion; without that it only doubles what is stored.
+or with --per-vm its VM, was first seen, and of what is about no VM, when lpttrace was attached (of
+scrapes and refused clients, when this agent began); a function that a guest first calls later has
+its vCPU's time too. Prometheus makes use of it (a counter that is new begins at 0, not at what it
+is first seen with) with the feature created-timestamp-zero-ingestion; without that it only doubles
+what is stored.
 
 \b
 Examples:

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from lpttrace.cli_guard import warn
-from lpttrace.config import CONFIG_FILE, KEYS, ConfigError, load
+from lpttrace.config import CONFIG_FILE, KEYS, ConfigError, is_there, load
 
 __all__ = ["PARAMETERS", "SHARED", "as_the_agent", "configure", "given"]
 
@@ -27,7 +27,7 @@ SHARED = ("max-vcpus", "lpt-symbol", "pin-dir")
 def configure(context: typer.Context, value: str) -> str:
     """Callback of `serve --config`: the file is what click takes for options that are not given."""
     file = Path(value) if value else CONFIG_FILE
-    if not value and not file.exists():
+    if not value and not is_there(file):
         return ""
     context.default_map = _by_parameter(load(file))
     return str(file)
@@ -39,7 +39,7 @@ def as_the_agent(context: typer.Context, value: str) -> str:
     Only warns of a file with a mistake: looking at a host must not need a good one.
     """
     try:
-        values = load(CONFIG_FILE) if CONFIG_FILE.exists() else {}
+        values = load(CONFIG_FILE) if is_there(CONFIG_FILE) else {}
     except ConfigError as error:
         warn(str(error))
         return value

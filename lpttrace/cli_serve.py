@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Optional
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Callable, Optional
 from lpttrace.cli_guard import Interrupted, warn
 from lpttrace.cli_service import ServeOptions, Service
 from lpttrace.cli_source import Feed, feed_of, live_options, telling
+from lpttrace.config import load, place_of
 from lpttrace.errors import LpttraceError
 from lpttrace.privileges import drop_privileges
 
@@ -42,18 +45,20 @@ def serve(options: ServeOptions) -> int:
 def _serve(options: ServeOptions, feed: Feed, keeper: Optional[Keeper]) -> int:
     from lpttrace.exporter import MetricsServer, SnapshotCollector
 
-    settings = _settings(options.web_config_file)
+    with _told_of(options, "web-config-file"):
+        settings = _settings(options.web_config_file)
     read = telling(feed.source.read, warn)
     collector = SnapshotCollector(
         read, feed.identify, feed.kind, view=options.view, release=feed.release
     )
-    server = MetricsServer(options.listen, collector, settings)
+    with _told_of(options, "listen"):
+        server = MetricsServer(options.listen, collector, settings)
     try:
         with feed.source:
             for text in feed.source.warnings:
                 warn(text)
             _give_up_privileges()
-            with server, Service(options, collector) as service:
+            with server, Service(options, collector, server) as service:
                 print(f"listening on {server.url}", file=sys.stderr, flush=True)
                 service.run(_LOOK_SECONDS)
     except Interrupted as interruption:
@@ -65,6 +70,18 @@ def _serve(options: ServeOptions, feed: Feed, keeper: Optional[Keeper]) -> int:
     finally:
         server.close()
     return 0
+
+
+@contextmanager
+def _told_of(options: ServeOptions, key: str) -> Iterator[None]:
+    # What the key of the configuration file leads to is told with its place.
+    try:
+        yield
+    except LpttraceError as error:
+        file = options.config_file
+        if not file or key in options.given or key not in load(Path(file)):
+            raise
+        raise type(error)(f"{place_of(Path(file), key)}: {error}") from error
 
 
 def _give_up_privileges() -> None:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from lpttrace.cli_guard import warn
 from lpttrace.cli_source import SourceOptions
-from lpttrace.config import KEYS, ConfigError, load
+from lpttrace.config import CONFIG_FILE, KEYS, ConfigError, is_there, load
+from lpttrace.errors import LpttraceError
 from lpttrace.exporter_view import EVERYTHING, View
 from lpttrace.notify import notify
 
 if TYPE_CHECKING:
-    from lpttrace.exporter import SnapshotCollector
+    from lpttrace.exporter import MetricsServer, SnapshotCollector
 
 __all__ = ["ServeOptions", "Service", "view_of"]
 
@@ -55,8 +56,11 @@ def view_of(values: Mapping[str, Any], view: View, given: tuple[str, ...]) -> Vi
 class Service:
     """Looks at the source, and is told of by systemd if that started it; ends by a signal."""
 
-    def __init__(self, options: ServeOptions, collector: SnapshotCollector) -> None:
+    def __init__(
+        self, options: ServeOptions, collector: SnapshotCollector, server: MetricsServer
+    ) -> None:
         self._options = options
+        self._server = server
         self._collector = collector
         self._values: Mapping[str, Any] = {}
         self._wanted = False
@@ -81,9 +85,14 @@ class Service:
         self._wanted = True
 
     def run(self, seconds: float) -> None:
-        """Look every so many seconds, until a signal raises out of it."""
+        """Look every so many seconds, until a signal raises out of it, or nobody answers."""
         while True:
             time.sleep(seconds)
+            if not self._server.alive:
+                raise LpttraceError(
+                    "cannot answer scrapes any more: the thread that does it has failed, as told "
+                    "above; please report it, and start again"
+                )
             if self._wanted:
                 self._wanted = False
                 self._reload()
@@ -99,10 +108,12 @@ class Service:
 
     def _reload(self) -> None:
         notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        if not self._options.config_file:
-            warn("there is no configuration file to read again")
+        # The one without a name may have been made since the start.
+        file = Path(self._options.config_file or CONFIG_FILE)
+        if self._options.config_file or is_there(file):
+            self._apply(file)
         else:
-            self._apply(Path(self._options.config_file))
+            warn("there is no configuration file to read again")
         self._tell("READY=1")
 
     def _apply(self, file: Path) -> None:
@@ -123,5 +134,5 @@ class Service:
         view = view_of(values, self._options.view, self._options.given)
         self._collector.show(view)
         self._values = values
-        self._options = replace(self._options, view=view)
+        self._options = replace(self._options, view=view, config_file=str(file))
         print(f"read {file} again", file=sys.stderr, flush=True)

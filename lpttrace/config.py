@@ -13,12 +13,13 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Callable
 
 from lpttrace.errors import UsageError
 
-__all__ = ["CONFIG_FILE", "KEYS", "ConfigError", "Key", "load"]
+__all__ = ["CONFIG_FILE", "KEYS", "ConfigError", "Key", "is_there", "load", "place_of"]
 
 CONFIG_FILE = Path("/etc/lpttrace/lpttrace.toml")
 """What `lpttrace serve` reads if it is there and no other is named."""
@@ -76,6 +77,17 @@ KEYS: Mapping[str, Key] = {
 """All keys there are: the long options of `lpttrace serve` without their dashes."""
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is such a file, or something that keeps us from seeing it, as load tells."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def load(path: Path) -> dict[str, Any]:
     """The values of a file by key. ConfigError names the file, the line and the key."""
     try:
@@ -90,9 +102,24 @@ def load(path: Path) -> dict[str, Any]:
         values: dict[str, Any] = _toml.loads(text)
     except ValueError as error:
         raise ConfigError(_syntax(path, text, str(error))) from error
+    except RecursionError as error:
+        line = _deepest_line(text)
+        raise ConfigError(f"{path}:{line}: brackets in brackets, too many to read") from error
     for name, value in values.items():
         _check(path, text, name, value)
     return values
+
+
+def place_of(path: Path, name: str) -> str:
+    """File, line and key, for what is found to be wrong with a value where it is used."""
+    text = path.read_text(encoding="utf-8") if is_there(path) else ""
+    return f"{path}:{_line_of(text, name)}: {name}"
+
+
+def _deepest_line(text: str) -> int:
+    depths = accumulate((char in "[{") - (char in "]}") for char in text)
+    deepest, _ = max(enumerate(depths), key=lambda found: found[1])
+    return text.count("\n", 0, deepest) + 1
 
 
 def _syntax(path: Path, text: str, said: str) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any, Callable, Optional
+from urllib.parse import parse_qs
 
 from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.core import Metric
@@ -29,7 +30,7 @@ from lpttrace.exporter_text import compress, encode
 from lpttrace.exporter_view import EVERYTHING, View, select
 from lpttrace.model import Guest
 from lpttrace.snapshot import Snapshot, VmKey
-from lpttrace.web_listen import listen_on
+from lpttrace.web_listen import address_of, listen_on
 from lpttrace.web_server import Server
 from lpttrace.web_settings import Settings, always_open
 from lpttrace.web_wsgi import Start, plain
@@ -70,6 +71,8 @@ class SnapshotCollector(Collector):
         self._refused: Mapping[str, int] = dict.fromkeys(catalog.HTTP_REFUSALS, 0)
         # Of the first scrape, for good: when a counter was created must not change with the clock.
         self._boot: Optional[float] = None
+        self._shared: Optional[tuple[Tables, list[catalog.Metric]]] = None
+        self._born_ns, self._since_ns = time.monotonic_ns(), 0
 
     def describe(self) -> Iterable[Metric]:
         """Every family of the catalogue, without reading anything."""
@@ -107,8 +110,11 @@ class SnapshotCollector(Collector):
         boot = self._unix_time() - snapshot.end_ns / _NS
         if self._boot is None:
             self._boot = boot
+            # On the clock of the snapshot, which a recording has from elsewhere.
+            self._since_ns = snapshot.end_ns - (time.monotonic_ns() - self._born_ns)
         versions = (__version__, self._source, _PYTHON, self._release)
-        run = Run(*versions, boot, left_out, self._scrapes, self._scrape_ns, self._refused)
+        costs = (self._scrapes, self._scrape_ns, self._refused, self._since_ns)
+        run = Run(*versions, boot, left_out, *costs)
         attached = {probe.name for probe in snapshot.probes if probe.attached}
         metrics = [metric for metric in catalog.METRICS if attached.issuperset(metric.probes)]
         return tabulate(snapshot, guests, run, self._view.per_vcpu), metrics
@@ -124,13 +130,22 @@ class SnapshotCollector(Collector):
         boot = self._boot if created and self._view.created else None
         return [filled_family(metric, tables, self._view, boot) for metric in metrics]
 
-    def write(self, openmetrics: bool) -> Iterator[bytes]:
-        """The same as text, made as it is taken; without the end mark of OpenMetrics."""
+    def write(self, openmetrics: bool, share: bool = False) -> Iterator[bytes]:
+        """The same as text, made as it is taken; without the end mark of OpenMetrics.
+
+        Those who share are given what was read for one of them, until forget().
+        """
         begin = time.perf_counter_ns()
         with self._lock, _no_garbage():
-            tables, metrics = self._tables()
+            found = self._shared if share and self._shared else self._tables()
+            self._shared = found if share else None
+        tables, metrics = found
         boot = self._boot if openmetrics and self._view.created else None
         return self._timed(encode(tables, metrics, openmetrics, boot), begin)
+
+    def forget(self) -> None:
+        """Whoever comes now is to have what is read now."""
+        self._shared = None
 
     def _timed(self, parts: Iterator[bytes], begin_ns: int) -> Iterator[bytes]:
         yield from parts
@@ -199,16 +214,22 @@ class MetricsServer:
         self._any_metrics = [
             make_wsgi_app(make_registry(collector, openmetrics)) for openmetrics in (False, True)
         ]
-        self._listener = listen_on(listen)
+        self._listeners = listen_on(listen)
         self._scheme = "https" if settings().tls else "http"
-        self._server = Server(self._listener, self._answer, settings)
+        self._server = Server(self._listeners, self._answer, settings, collector.forget)
         collector.tell_refused(self._server.refused)
 
     @property
     def url(self) -> str:
         """Where the metrics are."""
-        host, port = self._listener.getsockname()[:2]
-        return f"{self._scheme}://{f'[{host}]' if ':' in host else host}:{port}/metrics"
+        return " and ".join(
+            f"{self._scheme}://{address_of(listener)}/metrics" for listener in self._listeners
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether somebody answers, between entering and leaving."""
+        return self._server.alive
 
     def __enter__(self) -> MetricsServer:
         _share_memory()
@@ -250,7 +271,8 @@ class MetricsServer:
     def _scrape(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         try:
             accept = environ.get("HTTP_ACCEPT", "")
-            if environ.get("QUERY_STRING") or "escaping=dots" in accept:
+            chosen_names = "name[]" in parse_qs(environ.get("QUERY_STRING", ""))
+            if chosen_names or "escaping=dots" in accept:
                 kind = choose_encoder(accept)[1]
                 chosen: Iterable[bytes] = self._any_metrics[_is_openmetrics(kind)](environ, start)
                 return chosen
@@ -262,7 +284,10 @@ class MetricsServer:
     def _metrics(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         encode_process, kind = choose_encoder(environ.get("HTTP_ACCEPT", ""))
         # A part at a time: all of it is megabytes, which nobody would use again until next time.
-        parts = chain(self._collector.write(_is_openmetrics(kind)), [encode_process(self._process)])
+        parts = chain(
+            self._collector.write(_is_openmetrics(kind), share=True),
+            [encode_process(self._process)],
+        )
         headers = [("Content-Type", kind)]
         if not gzip_accepted(environ.get("HTTP_ACCEPT_ENCODING", "")):
             start("200 OK", headers)

@@ -20,7 +20,8 @@ Row = tuple[Labels, Labels, tuple[Union[int, float, Distribution], ...]]
 class Run:
     """What is not in a snapshot: versions and source for lpttrace_build_info, release of the
     kernel, Unix time at boot, VMs that are left out, the scrapes there were with the nanoseconds
-    they took, and clients refused, by reason."""
+    they took, clients refused, by reason, and when all these were 0 (CLOCK_MONOTONIC; 0 if that is
+    not known)."""
 
     version: str
     source: str
@@ -31,6 +32,7 @@ class Run:
     scrapes: int = 0
     scrape_ns: int = 0
     refused: Mapping[str, int] = field(default_factory=dict)
+    since_ns: int = 0
 
 
 def _rows() -> list[Row]:

@@ -30,9 +30,10 @@ def add_run(tables: Tables, snapshot: Snapshot, run: Run) -> None:
     tables.losses.append((begun, NONE, tuple(snapshot.losses.get(name, 0) for name in LOSSES)))
     read = (snapshot.end_ns - snapshot.start_ns) / _NS
     tables.read.append((NONE, NONE, (read, run.left_out)))
-    tables.scrapes.append((begun, NONE, (run.scrapes, run.scrape_ns)))
+    served = since(run.since_ns, NONE)
+    tables.scrapes.append((served, NONE, (run.scrapes, run.scrape_ns)))
     for reason, count in run.refused.items():
-        labels = since(snapshot.upkeep.begin_ns, whose(reason=reason))
+        labels = since(run.since_ns, whose(reason=reason))
         tables.refusals.append((labels, NONE, (count,)))
     _add_upkeep(tables, snapshot.upkeep)
 

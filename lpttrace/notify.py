@@ -10,9 +10,8 @@ import array
 import os
 import socket
 from collections.abc import Iterable, Mapping, MutableMapping
-from typing import Optional
 
-__all__ = ["has_store", "notify", "received_fds", "received_listener", "store_fd"]
+__all__ = ["has_store", "notify", "received_fds", "received_listeners", "store_fd"]
 
 _FIRST_FD = 3
 _VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
@@ -57,24 +56,22 @@ def received_fds(environment: MutableMapping[str, str] = os.environ) -> dict[str
     found = _passed(environment)
     for name in _VARIABLES:
         environment.pop(name, None)
-    found.pop(_LISTENER, None)
-    return found
+    return {name: fd for name, fd in found if name != _LISTENER}
 
 
-def received_listener(environment: Mapping[str, str] = os.environ) -> Optional[socket.socket]:
-    """The socket that systemd listens on for us (systemd.socket(5)), None if it does not.
+def received_listeners(environment: Mapping[str, str] = os.environ) -> list[socket.socket]:
+    """The sockets that systemd listens on for us (systemd.socket(5)): one for every ListenStream=.
 
     To be asked before received_fds.
     """
-    fd = _passed(environment).get(_LISTENER)
-    return None if fd is None else socket.socket(fileno=fd)
+    return [socket.socket(fileno=fd) for name, fd in _passed(environment) if name == _LISTENER]
 
 
-def _passed(environment: Mapping[str, str]) -> dict[str, int]:
+def _passed(environment: Mapping[str, str]) -> list[tuple[str, int]]:
     pid, count, names = (environment.get(name, "") for name in _VARIABLES)
     if pid != str(os.getpid()) or not count.isdigit():
-        return {}
+        return []
     numbers = range(_FIRST_FD, _FIRST_FD + int(count))
     for fd in numbers:
         os.set_inheritable(fd, False)
-    return dict(zip(names.split(":"), numbers))
+    return list(zip(names.split(":"), numbers))

@@ -68,10 +68,11 @@ class Connection:
         self.steps = _nothing()
         self._sock.close()
 
-    def speaks_tls(self) -> Steps[bool]:
-        """Whether the client begins with a handshake, and not with a request in the clear."""
+    def speaks_tls(self) -> Steps[Optional[bool]]:
+        """Whether the client begins with a handshake, and not with a request in the clear; None if
+        it leaves instead."""
         first = yield from self._when(EVENT_READ, self._sock.recv, 1, socket.MSG_PEEK)
-        return first == _TLS_HANDSHAKE
+        return first == _TLS_HANDSHAKE if first else None
 
     def secure(self, context: ssl.SSLContext) -> Steps[Optional[dict[str, Any]]]:
         """The handshake; the client's certificate, if it was verified."""

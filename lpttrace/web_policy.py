@@ -16,7 +16,11 @@ from lpttrace.web_tls import make_context
 
 __all__ = ["Policy"]
 
-_PACKAGES = {"yaml": "PyYAML", "bcrypt": "bcrypt"}
+# By module: for Debian and Ubuntu, for Fedora, RHEL and openEuler, and PyPI's.
+_PACKAGES = {
+    "yaml": ("python3-yaml", "python3-pyyaml", "PyYAML"),
+    "bcrypt": ("python3-bcrypt", "python3-bcrypt", "bcrypt"),
+}
 
 # What was written so shortly before it was looked at may be written again in the same tick of the
 # file system's clock, and look the same.
@@ -29,7 +33,8 @@ class Policy:
     """Called for every connection, it has the settings of now.
 
     What is wrong with the first reading is raised. After that the settings stay as they are until
-    the files are right again, and what is wrong is said once.
+    the files are right again, and what is wrong is said once. A file without TLS, users or client
+    certificates where there were some is wrong, too: it may be half written.
     """
 
     def __init__(self, path: str, warn: Callable[[str], None]) -> None:
@@ -39,6 +44,7 @@ class Policy:
         self._stamps: dict[str, _Stamp] = {}
         self._settled = False
         self._bucket: Optional[Bucket] = None
+        self._guards: frozenset[str] = frozenset()
         _need(path, "yaml")
         self._settings = self._load()
 
@@ -67,7 +73,14 @@ class Policy:
             _need(self._path, "bcrypt")
         for file in config.tls.files if config.tls else ():
             self._note(file)
-        return self._settings_of(config)
+        guards = _guards(config)
+        if missing := self._guards - guards:
+            raise UsageError(
+                f"{self._path}: {' and '.join(sorted(missing))}: gone, which needs a restart"
+            )
+        settings = self._settings_of(config)
+        self._guards = guards
+        return settings
 
     def _note(self, file: str) -> None:
         # Before it is read: a change meanwhile is then seen the next time.
@@ -90,6 +103,18 @@ class Policy:
         )
 
 
+def _guards(config: WebConfig) -> frozenset[str]:
+    # By key, what keeps somebody out.
+    tls = config.tls
+    found = {
+        "tls_server_config": tls is not None,
+        "client_auth_type": tls is not None and tls.client_auth == "RequireAndVerifyClientCert",
+        "client_allowed_sans": tls is not None and tls.sans is not None,
+        "basic_auth_users": bool(config.users),
+    }
+    return frozenset(key for key, there in found.items() if there)
+
+
 def _stamp(file: str) -> _Stamp:
     try:
         found = os.stat(file)
@@ -109,8 +134,9 @@ def _read(file: str) -> bytes:
 
 def _need(path: str, module: str) -> None:
     if importlib.util.find_spec(module) is None:
-        package = _PACKAGES[module]
+        debian, rpm, package = _PACKAGES[module]
         raise LpttraceError(
-            f"cannot use {path}: the Python package {package} is missing; "
-            f"install it with: {sys.executable} -m pip install {package}"
+            f"cannot use {path}: the Python package {package} is missing; install it with: "
+            f"apt install {debian}, or dnf install {rpm}, or in a virtual environment: "
+            f"{sys.executable} -m pip install {package}"
         )

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Callable
@@ -45,10 +46,16 @@ class Server:
     """Serves a WSGI application, in a thread of its own, from start() to stop()."""
 
     def __init__(
-        self, listener: socket.socket, app: App, settings: Callable[[], Settings] = always_open
+        self,
+        listeners: Sequence[socket.socket],
+        app: App,
+        settings: Callable[[], Settings] = always_open,
+        turn: Callable[[], None] = lambda: None,
     ) -> None:
+        """Whoever is answered between two calls of turn was there when the first of them was."""
+        self._turn = turn
         self.refused = dict.fromkeys(HTTP_REFUSALS, 0)
-        self._listener = listener
+        self._listeners = listeners
         self._passwords = Passwords()
         self._complain = _Complaints()
         self._session = Session(
@@ -62,13 +69,19 @@ class Server:
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_writer.setblocking(False)
         self._selector = selectors.DefaultSelector()
-        self._selector.register(listener, selectors.EVENT_READ, self._accept)
+        for listener in listeners:
+            self._selector.register(listener, selectors.EVENT_READ, partial(self._accept, listener))
         self._selector.register(self._wake_reader, selectors.EVENT_READ, self._woken)
         self._thread = threading.Thread(target=self._run, name="http")
 
     def start(self) -> None:
         """Begin to serve."""
         self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether somebody answers."""
+        return self._thread.is_alive()
 
     def stop(self) -> None:
         """End all connections, and the thread."""
@@ -80,7 +93,8 @@ class Server:
         """Give everything back; after stop(), or instead of start()."""
         self._passwords.close()
         self._selector.close()
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         self._wake_reader.close()
         self._wake_writer.close()
 
@@ -92,6 +106,7 @@ class Server:
         while not self._ending:
             for key, _ in self._selector.select(_LOOK_SECONDS if self._clients else None):
                 key.data()
+            self._turn()
             if time.monotonic() - looked >= _LOOK_SECONDS:
                 self._expire()
                 looked = time.monotonic()
@@ -115,20 +130,29 @@ class Server:
         self._compared.append((client, check))
         self._wake()
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
+        came = []
         for _ in range(_MOST_ACCEPTED_AT_ONCE):
             try:
-                sock, address = self._listener.accept()
+                sock, address = listener.accept()
             except BlockingIOError:
-                return
+                break
             except OSError as error:
                 self._cannot_accept(error)
-                return
+                break
             if len(self._clients) >= self._most_clients:
                 self._drop_one()
-            client = Connection(sock, str(address[0]))
+            # Of a Unix socket it is a name, and clients mostly have none.
+            peer = address[0] if isinstance(address, tuple) else "this machine"
+            client = Connection(sock, str(peer))
             client.steps = self._session.converse(client)
             self._clients[client.fd] = client
+            came.append(client)
+            if len(self._clients) >= self._most_clients:
+                # The next one drops another, but none that has not had its chance to ask.
+                break
+        self._turn()
+        for client in came:
             self._advance(client)
 
     def _cannot_accept(self, error: OSError) -> None:
@@ -153,14 +177,12 @@ class Server:
         if self._clients.get(client.fd) is not client:
             return
         try:
-            wanted = next(client.steps)
+            self._watch(client, next(client.steps))
         except (StopIteration, OSError, h11.ProtocolError):
             self._close(client)
         except Exception as error:
             self._complain("failure", f"answer for {client.peer} broke off: {error!r}")
             self._close(client)
-        else:
-            self._watch(client, wanted)
 
     def _watch(self, client: Connection, wanted: int) -> None:
         watched = client.fd in self._selector.get_map()

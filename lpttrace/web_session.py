@@ -50,7 +50,10 @@ class Session:
         settings = self._settings()
         refuse: Optional[App] = None
         if settings.tls is not None:
-            if not (yield from client.speaks_tls()):
+            secure = yield from client.speaks_tls()
+            if secure is None:
+                return
+            if not secure:
                 refuse = self._with("tls", _IN_THE_CLEAR)
             elif not (yield from self._secured(client, settings.tls, settings.sans)):
                 return

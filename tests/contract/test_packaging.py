@@ -18,6 +18,11 @@ DEPLOY = REPOSITORY / "deploy"
 UNIT = DEPLOY / "systemd/lpttrace.service"
 # The distribution's own, in every package.
 FROM_DISTRIBUTION = {"h11", "msgpack", "psutil", "zstandard"}
+# Recommended by every package: by PyPI's name, Debian's and that of RPMs.
+WEB = {
+    "bcrypt": ("python3-bcrypt", "python3-bcrypt"),
+    "PyYAML": ("python3-yaml", "python3-pyyaml"),
+}
 
 
 def read(path: str) -> str:
@@ -74,5 +79,12 @@ def test_every_package_asks_for_what_the_project_needs() -> None:
             floor = str(needed.specifier)
             assert f"python3-{needed.name} ({floor[:2]} {floor[2:]})" in control
             assert f"python3-{needed.name} {floor[:2]} {floor[2:]}" in spec
+    for needed in map(Requirement, project["optional-dependencies"]["web"]):
+        debian, rpm = WEB[needed.name]
+        floor = str(needed.specifier)
+        assert re.search(rf"^Recommends: .*{debian} \({floor[:2]} {floor[2:]}\)", control, re.M)
+        assert re.search(rf"^Recommends: +{rpm} {floor[:2]} {floor[2:]}$", spec, re.M)
+        # There, what is recommended is not installed.
+        assert debian in read("container/Containerfile")
     assert f"python3 ({python[:2]} {python[2:]})" in control
     assert f"python3 {python[:2]} {python[2:]}" in spec

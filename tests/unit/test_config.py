@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,8 @@ from lpttrace.cli_config import PARAMETERS
 from lpttrace.cli_service import view_of
 from lpttrace.config import KEYS, ConfigError, load
 from lpttrace.exporter_view import View
+
+ROOT = Path(__file__).resolve().parents[2]
 
 WHOLE = """# what an operator writes
 listen = "[::]:9753"
@@ -76,6 +81,8 @@ def test_keys_are_the_options_of_serve() -> None:
         ("keep = true\nlisten 'a'", 2, "expected '=' after a key in a key/value pair"),
         ("keep = true\nvm = ['a'", 2, "unclosed array"),
         ("keep = yes", 1, "invalid value"),
+        ("keep = true\nvm = " + "[" * 50_000, 2, "brackets in brackets, too many to read"),
+        ("vm = " + "[" * 9_999 + "]" * 9_999 + "\n", 1, "brackets in brackets, too many to read"),
     ],
 )
 def test_mistakes_have_their_line(tmp_path: Path, text: str, line: int, message: str) -> None:
@@ -171,3 +178,37 @@ def test_looking_takes_no_good_file(agents_file: Path, monkeypatch: pytest.Monke
     done = CliRunner().invoke(app, ["unload"])
     assert (done.exit_code, unloaded.arguments) == (0, ("/sys/fs/bpf/lpttrace",))
     assert f"warning: {agents_file}:2: expected '='" in done.stderr
+
+
+# Its file of configuration is the first argument.
+_WITH_FILE = """
+import pathlib, sys
+from lpttrace import config
+config.CONFIG_FILE = pathlib.Path(sys.argv.pop(1))
+from lpttrace.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "first"),
+    [
+        (["doctor"], "warning: "),
+        (["top", "--synthetic", "1x1", "--once"], "warning: "),
+        (["serve", "--synthetic", "1x1"], "error: "),
+    ],
+)
+def test_a_directory_that_may_not_be_seen(tmp_path: Path, command: list[str], first: str) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    path = write(closed, WHOLE)
+    closed.chmod(0)
+    # Even root is nobody special then.
+    bare = ["setpriv", "--bounding-set=-all"] if os.getuid() == 0 else []
+    argv = [*bare, sys.executable, "-c", _WITH_FILE, str(path), *command]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    closed.chmod(0o700)
+    said = f"{first}cannot read the configuration {path}: permission denied"
+    assert done.stderr.splitlines()[0] == said
+    if command[0] != "doctor":
+        assert done.returncode == (0 if first == "warning: " else 2)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -254,6 +255,27 @@ def test_a_clock_that_is_set_moves_no_creation_time(
     first, second = openmetrics(of), openmetrics(of)
     stable = {key: at for key, at in first.items() if key[0].endswith("_created")}
     assert stable and all(second[key] == at for key, at in stable.items())
+
+
+def test_what_begins_with_the_agent_was_0_then(
+    complete: Snapshot, guests: Mapping[VmKey, Guest]
+) -> None:
+    # Attached an hour before this process began, by the agent before it.
+    hour = 3600 * 10**9
+    began = time.monotonic_ns()
+    of = SnapshotCollector(
+        lambda: replace(complete, end_ns=time.monotonic_ns() + hour),
+        lambda _: guests,
+        "live",
+        lambda: 1.75e9 + (time.monotonic_ns() - began) / 10**9,
+        View(created=True),
+    )
+    found = openmetrics(of)
+    for metric in ("lpttrace_scrapes", "lpttrace_scrape_seconds", "lpttrace_http_refused"):
+        created = {at for (name, _), at in found.items() if name == f"{metric}_created"}
+        assert len(created) == 1
+        assert created.pop() == pytest.approx(1.75e9, abs=60)
+    assert times(found, "lpttrace_lost_events")[""] < 1.75e9 - 3500
 
 
 @pytest.mark.parametrize(("view", "format_"), [(View(), True), (View(created=True), False)])

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,8 +43,8 @@ class Agent:
 
 
 @contextmanager
-def serving(*options: str, **environment: str) -> Iterator[Agent]:
-    argv = [*SERVE, "--listen", "127.0.0.1:0", *options]
+def serving(*options: str, command: Sequence[str] = SERVE, **environment: str) -> Iterator[Agent]:
+    argv = [*command, "--listen", "127.0.0.1:0", *options]
     with subprocess.Popen(
         argv,
         cwd=ROOT,
@@ -148,6 +148,33 @@ def test_sighup_without_a_file_is_told() -> None:
         assert "lpttrace_build_info" in agent.scrape()
 
 
+# Its file of configuration is the first argument.
+_WITH_FILE = """
+import pathlib, sys
+from lpttrace import config
+config.CONFIG_FILE = pathlib.Path(sys.argv.pop(1))
+from lpttrace.cli import main
+main()
+"""
+
+
+def test_a_file_that_was_made_later_is_read_on_sighup(tmp_path: Path) -> None:
+    file = tmp_path / "lpttrace.toml"
+    command = [sys.executable, "-c", _WITH_FILE, str(file), *SERVE[3:]]
+    with serving("--vm", "synthetic-*", command=command) as agent:
+        file.write_text('vm = ["nobody"]\nnot-vm = ["synthetic-1"]\nmax-vcpus = 7\n')
+        agent.process.send_signal(signal.SIGHUP)
+        assert agent.line() == f"warning: {file}: max-vcpus: takes effect with a restart\n"
+        assert agent.line() == f"read {file} again\n"
+        assert agent.names() == {"synthetic-0", "synthetic-2", "synthetic-3"}
+        file.unlink()
+        agent.process.send_signal(signal.SIGHUP)
+        assert agent.line().endswith(
+            "no such file or directory; continuing with what was read before\n"
+        )
+        assert agent.names() == {"synthetic-0", "synthetic-2", "synthetic-3"}
+
+
 def test_a_wrong_file_is_no_start(tmp_path: Path) -> None:
     file = tmp_path / "lpttrace.toml"
     file.write_text('listen = "127.0.0.1:0"\nlisten-address = "a"\n')
@@ -155,6 +182,27 @@ def test_a_wrong_file_is_no_start(tmp_path: Path) -> None:
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {file}:2: listen-address: unknown key; there are listen")
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "why"),
+    [
+        ('listen = "nowhere"', 2, "listen: cannot listen on 'nowhere': not an address and port"),
+        ('listen = "203.0.113.1:0"', 1, "listen: cannot listen on 203.0.113.1:0: cannot assign"),
+        (
+            'web-config-file = "/nowhere.yml"',
+            2,
+            "web-config-file: cannot read the web configuration file /nowhere.yml: no such file",
+        ),
+    ],
+)
+def test_what_cannot_be_used_has_its_line(tmp_path: Path, line: str, status: int, why: str) -> None:
+    file = tmp_path / "lpttrace.toml"
+    file.write_text(f"keep = true\n{line}\n")
+    argv = [*SERVE, "--config", str(file)]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr.startswith(f"error: {file}:2: {why}")
+    assert (done.returncode, done.stderr.count("\n")) == (status, 1)
 
 
 def test_the_journal_gets_levels(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import re
 import resource
+import signal
 import socket
 import ssl
 import time
@@ -118,6 +120,28 @@ def test_who_does_not_read_the_answer_is_in_nobodys_way(tmp_path: Path) -> None:
             running.scrape()
         assert running.cost.num_fds() < 20
         assert running.cost.memory_info().rss < memory + 48 * MIB
+
+
+def test_who_waits_is_answered_with_one_reading(tmp_path: Path) -> None:
+    request = b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n"
+    with agent() as running, ExitStack() as held:
+        running.scrape()
+        running.process.send_signal(signal.SIGSTOP)
+        clients = [held.enter_context(connect(running, request)) for _ in range(100)]
+        running.process.send_signal(signal.SIGCONT)
+        answers = [answer(client) for client in clients]
+        found = [re.findall(rb"^lpttrace_read_duration_seconds .+$", a, re.M) for a in answers]
+        assert all(len(lines) == 1 for lines in found)
+        # They are accepted 16 at a time.
+        assert len({lines[0] for lines in found}) <= 8
+        # Who comes later is given what is so then.
+        one, two = (running.get()[2] for _ in range(2))
+        assert scrapes(one) == 101 and scrapes(two) == 102
+
+
+def scrapes(text: str) -> int:
+    (count,) = re.findall(r"^lpttrace_scrapes_total (\d+)$", text, re.M)
+    return int(count)
 
 
 @pytest.mark.parametrize(

@@ -54,16 +54,18 @@ def test_no_room_and_no_question() -> None:
 
 def test_passwords_and_a_rate(tmp_path: Path) -> None:
     config = tmp_path / "web.yml"
-    config.write_text(f"basic_auth_users: {{prometheus: {SECRET_HASH}}}\n")
+    users = f"basic_auth_users: {{prometheus: {SECRET_HASH}}}\n"
+    config.write_text(users)
     with agent(config) as running:
         running.get()
         running.get(headers=basic("prometheus", "wrong"))
         assert refused(running, "prometheus") == {"password": 2}
-        config.write_text("rate_limit: {interval: 1h, burst: 2}\n")
-        statuses = [running.get("/-/healthy")[0] for _ in range(4)]
+        config.write_text(f"{users}rate_limit: {{interval: 1h, burst: 2}}\n")
+        right = basic("prometheus", "secret")
+        statuses = [running.get("/-/healthy", headers=right)[0] for _ in range(4)]
         assert statuses == [200, 200, 429, 429]
-        config.write_text("")
-        assert refused(running) == {"password": 2, "rate": 2}
+        config.write_text(users)
+        assert refused(running, "prometheus") == {"password": 2, "rate": 2}
 
 
 def test_tls(tmp_path: Path) -> None:
@@ -72,6 +74,10 @@ def test_tls(tmp_path: Path) -> None:
     config = tmp_path / "web.yml"
     config.write_text(f"tls_server_config: {{cert_file: {server.cert}, key_file: {server.key}}}\n")
     with agent(config) as running:
+        with socket.create_connection(running.address, timeout=60) as probe:
+            # As those who only look whether somebody listens: no refusal.
+            probe.shutdown(socket.SHUT_WR)
+            assert probe.recv(1) == b""
         assert running.get()[0] == 400
         with pytest.raises(ssl.SSLError):
             running.get(context=trusting(other))

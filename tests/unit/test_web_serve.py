@@ -294,6 +294,47 @@ def test_users_change(tmp_path: Path) -> None:
         assert "cannot read the web configuration file" in said[1] and len(said) == 2
 
 
+GONE = "the web configuration from before stays in use"
+
+
+@pytest.mark.parametrize(
+    "left", ["", "basic_auth_users:\n", "http_server_config: {http2: false}\n"]
+)
+def test_a_file_that_is_cut_off_opens_nothing(
+    tmp_path: Path, authority: Authority, left: str
+) -> None:
+    whole = USERS.format(hashed("right"), hashed("x")) + tls(authority.issue("server"))
+    path = write(tmp_path, whole)
+    with agent(path) as running:
+        context = trusting(authority)
+        path.write_text(left)
+        for _ in range(2):
+            assert running.get()[0] == 400
+            assert running.get(context=context)[0] == 401
+        path.write_text(whole)
+        assert running.get(context=context, headers=basic("alice", "right"))[0] == 200
+        said = running.stop().splitlines()
+        keys = "basic_auth_users and tls_server_config"
+        assert said[0] == f"warning: {path}: {keys}: gone, which needs a restart; {GONE}"
+        assert said[1].endswith("web-config.yml is right again, and in use") and len(said) == 2
+
+
+def test_client_certificates_stay_needed(tmp_path: Path, authority: Authority) -> None:
+    server = authority.issue("server")
+    needed = ["client_auth_type: RequireAndVerifyClientCert", "client_ca_file: authority.crt"]
+    named = [*needed, "client_allowed_sans: [localhost]"]
+    path = write(tmp_path, tls(server, *named))
+    with agent(path) as running:
+        other = trusting(authority, authority.issue("other", x509.DNSName("other.example")))
+        path.write_text(tls(server, *needed))
+        assert refused(running, other)
+        path.write_text(tls(server))
+        assert refused(running, trusting(authority))
+        said = running.stop()
+        assert "client_allowed_sans: gone, which needs a restart; " + GONE in said
+        assert "client_allowed_sans and client_auth_type: gone" in said
+
+
 def test_a_new_authority(tmp_path: Path, authority: Authority) -> None:
     (tmp_path / "other").mkdir()
     others = Authority(tmp_path / "other", "others")
@@ -309,11 +350,15 @@ def test_a_new_authority(tmp_path: Path, authority: Authority) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "package"),
-    [("basic_auth_users:\n  a: " + SECRET_HASH, "bcrypt"), ("{}", "PyYAML")],
+    ("text", "module", "package", "debian", "rpm"),
+    [
+        (f"basic_auth_users:\n  a: {SECRET_HASH}", "bcrypt", "bcrypt", *["python3-bcrypt"] * 2),
+        ("{}", "yaml", "PyYAML", "python3-yaml", "python3-pyyaml"),
+    ],
 )
-def test_a_package_that_is_missing_is_named(tmp_path: Path, text: str, package: str) -> None:
-    module = {"PyYAML": "yaml"}.get(package, package)
+def test_a_package_that_is_missing_is_named(
+    tmp_path: Path, text: str, module: str, package: str, debian: str, rpm: str
+) -> None:
     script = (
         "import importlib.util as u, sys; find = u.find_spec\n"
         f"u.find_spec = lambda name: None if name == {module!r} else find(name)\n"
@@ -334,6 +379,7 @@ def test_a_package_that_is_missing_is_named(tmp_path: Path, text: str, package: 
     )
     assert done.returncode == 1
     assert done.stderr == (
-        f"error: cannot use {path}: the Python package {package} is missing; "
-        f"install it with: {sys.executable} -m pip install {package}\n"
+        f"error: cannot use {path}: the Python package {package} is missing; install it with: "
+        f"apt install {debian}, or dnf install {rpm}, or in a virtual environment: "
+        f"{sys.executable} -m pip install {package}\n"
     )
