@@ -168,6 +168,47 @@ def test_flight_recorder(tmp_path: Path) -> None:
     assert all(frames_of(path) for path in tmp_path.iterdir())
 
 
+def test_a_dump_that_is_asked_for_is_made_before_the_end(tmp_path: Path) -> None:
+    with start("record", "-o", str(tmp_path / "host.lpt"), *QUICK, "--ring", "10s") as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.send_signal(signal.SIGSTOP)
+        process.send_signal(signal.SIGUSR1)
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGCONT)
+        told = process.stderr.read()
+    assert process.wait() == 0 and told.startswith("wrote ")
+    (path,) = tmp_path.iterdir()
+    assert frames_of(path)
+
+
+def test_a_dump_for_which_there_is_no_room(tmp_path: Path) -> None:
+    # The ring outlives it, and can be written when there is room again.
+    small = tmp_path / "small"
+    small.mkdir()
+    arguments = " ".join(("-o", f"{small}/host.lpt", *QUICK, "--ring", "10s"))
+    script = f"""
+        mount -t tmpfs -o size=64k tmpfs {small} || exit 99
+        head -c 60k /dev/zero >{small}/full
+        {" ".join(COMMAND)} record {arguments} 2>{tmp_path}/said &
+        until grep -q SIGUSR1 {tmp_path}/said; do sleep 0.1; done
+        sleep 1; kill -USR1 $!
+        until grep -q goes.on {tmp_path}/said; do sleep 0.1; done
+        rm {small}/full; kill -USR1 $!
+        until grep -q wrote {tmp_path}/said; do sleep 0.1; done
+        kill $!; wait $! && cp {small}/*.lpt {tmp_path}"""
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+    said = (tmp_path / "said").read_text()
+    assert re.search(
+        rf"warning: cannot write {small}/host-\w+\.lpt: no space left on device; recording goes on",
+        said,
+    ), said
+    (path,) = tmp_path.glob("*.lpt")
+    assert frames_of(path)
+
+
 def test_progress_on_a_terminal(tmp_path: Path) -> None:
     leader, follower = pty.openpty()
     arguments = ("record", "-o", str(tmp_path / "a.lpt"), *QUICK, "--duration", "200ms")
