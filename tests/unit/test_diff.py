@@ -162,7 +162,11 @@ def test_moments_of_windows() -> None:
     assert parse_window("14:14:20..", begin)[0] == START + minute
     assert parse_window("..14:15:20", begin) == (begin, START + 2 * minute)
     assert parse_window("14:13:20..14:14:20", begin)[0] == START
+    # The minute in which it begins is not tomorrow's, nor the second.
+    assert parse_window("14:13..14:18", begin) == (START - 20 * SECOND, START + 280 * SECOND)
+    assert parse_window("14:13..", begin)[0] == START - 20 * SECOND
     assert parse_window("14:00..14:05", begin)[0] == START + 86_400 * SECOND - 800 * SECOND
+    assert parse_window("90s..1h", begin) == (begin + 90 * SECOND, begin + 60 * minute)
     day = "2026-09-21T14:14:20"
     assert parse_window(f"{day}Z..{day[:-2]}30", begin) == (
         START + minute,
