@@ -16,6 +16,7 @@ from lpttrace.cli_replay import Window, window
 from lpttrace.errors import UsageError
 from lpttrace.export import LABELS, Tabulator, rows, write_csv, write_json
 from lpttrace.exporter_view import View
+from lpttrace.printable import printable
 from lpttrace.recording_set import open_recordings
 from lpttrace.recording_types import Frame
 
@@ -60,7 +61,7 @@ def export(paths: Sequence[str], options: ExportOptions) -> int:
         if options.form == "parquet":
             _parquet(frames, tabulator, options.output)
         else:
-            host = {"instance": recording.host.hostname, "job": "lpttrace", **labels}
+            host = {"instance": printable(recording.host.hostname), "job": "lpttrace", **labels}
             _text(frames, tabulator, options, host)
         if recording.problem:
             warn(recording.problem)

@@ -14,6 +14,7 @@ from lpttrace.errors import LpttraceError
 from lpttrace.model import Guest, Model
 from lpttrace.model_sampler import Sampler
 from lpttrace.moment import moment_ns
+from lpttrace.printable import printable
 from lpttrace.recording_blocks import BlockFrames
 from lpttrace.recording_replay import ReplaySource
 from lpttrace.recording_set import open_recordings
@@ -64,7 +65,11 @@ def _screen(recording: BlockFrames, part: Window, options: TopOptions, speed: fl
     player.begin_ns = min(max(player.begin_ns, begin_ns or 0), player.end_ns)
     player.seek(player.begin_ns)
     player.speed = speed
-    kind = "replay" if recording.host.source == "live" else f"replay {recording.host.source}"
+    kind = (
+        "replay"
+        if recording.host.source == "live"
+        else f"replay {printable(recording.host.source)}"
+    )
     host = recording.host.hostname
     return run(source, View(1.0, options.sort, options.pattern, kind, host))
 

@@ -43,6 +43,7 @@ def recordings() -> Mapping[str, Recording]:
         "no-interrupts": record(14).without("kvm_timer_update_irq"),
         "blind": blind,
         "nasty": record(15, Plan(seconds=30), (NASTY, "b$x_{$")),
+        "hostile": record(15, Plan(seconds=30), (NASTY,)).hostile(NASTY),
         "short": Recording(HOST, record(16, Plan(seconds=1)).made[:1]),
         "empty": Recording(HOST, []),
     }
@@ -197,6 +198,14 @@ def test_report_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert "1000 web all 4" in text and "n/a" in text
     report(["nasty"], opener=opened)
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_what_a_file_says_does_no_harm_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    report(["hostile"], opener=opened)
+    for args in (("hostile",), ("hostile", "before"), ("before", "hostile")):
+        diff(DiffOptions(args[:1], args[1:] or args[:1], everything=True), opened)
+    text = capsys.readouterr().out
+    assert "\\x1b[31m" in text and text.replace("\n", "").isprintable()
 
 
 def test_report_of_made_up_hosts(capsys: pytest.CaptureFixture[str]) -> None:
