@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import urllib.request
@@ -22,7 +23,7 @@ from tests.unit.conftest import NASTY
 from tests.unit.recorded import BEGIN, HOST, SECOND, everything, record, synthetic
 from tests.unit.recordings import Plan
 from tests.unit.recordings import record as planned
-from tests.unit.test_cli import run, start
+from tests.unit.test_cli import COMMAND, ROOT, run, start
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +201,61 @@ def test_promtool_takes_openmetrics(hour: Path, tmp_path: Path) -> None:
         f'cluster="here",instance="{HOST.hostname}",job="lpttrace"' in line for line in lines
     )
     assert 'vm="1002"' not in path.read_text()
+
+
+FORMS = ("csv", "json", "parquet", "openmetrics")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_export_does_not_destroy_what_it_reads(tmp_path: Path, form: str) -> None:
+    (tmp_path / "runs").mkdir()
+    path = record(tmp_path / "runs" / "a.lpt", synthetic(1, 1, 3))
+    link, whole = tmp_path / "link", path.read_bytes()
+    link.symlink_to(path)
+    for source, output in ((path, path), (path, link), (path.parent, path)):
+        done = run("export", str(source), "--to", form, "-o", str(output))
+        assert done.returncode == 2
+        assert done.stderr == (
+            f"error: cannot write to {output}: that is what is read; name another file\n"
+        )
+    assert path.read_bytes() == whole and list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_export_that_fails_changes_nothing(hour: Path, tmp_path: Path, form: str) -> None:
+    path = tmp_path / "a"
+    late = ("export", str(hour), "--to", form, "--from", "5h", "-o", str(path))
+    for there in ([], [path]):
+        done = run(*late)
+        assert done.returncode == 1 and "no frame was recorded then" in done.stderr
+        assert list(tmp_path.iterdir()) == there
+        path.write_text("precious")
+    assert path.read_text() == "precious"
+
+
+def test_an_export_replaces_what_was_there(hour: Path, tmp_path: Path) -> None:
+    path, link = tmp_path / "a", tmp_path / "link"
+    path.write_text("old")
+    path.chmod(0o604)
+    link.symlink_to("a")
+    run("export", str(hour), "--to", "csv", "--until", "1m", "-o", str(link))
+    assert path.read_text().startswith("time,") and link.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o604
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_export_to_what_is_no_file(hour: Path, tmp_path: Path) -> None:
+    options = ("export", str(hour), "--to", "csv", "--until", "1m", "-o")
+    told = run(*options[:-1]).stdout
+    assert told.startswith("time,") and run(*options, "/dev/stdout").stdout == told
+    fifo, out = tmp_path / "fifo", tmp_path / "out"
+    os.mkfifo(fifo)
+    with start(*options, str(fifo)):
+        assert fifo.read_text() == told
+    # The file that the shell has opened goes on being the one that it writes to.
+    command = f"{{ {shlex.join([*COMMAND, *options, '/dev/stdout'])}; echo end; }} >>{out}"
+    subprocess.run(["sh", "-c", command], check=True, cwd=ROOT)
+    assert out.read_text() == told + "end\n"
 
 
 @pytest.mark.parametrize(
