@@ -10,6 +10,7 @@ import re
 import shlex
 import signal
 import subprocess
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,19 @@ def test_serve(hour: Path) -> None:
         r'^lpttrace_timer_interrupts_total\{.*vcpu="0",vm="1001"\} (\d+)', text, re.M
     )
     assert 1000 < int(line) < 4000
+
+
+def test_when_lpt_was_published_does_not_change_at_the_end(tmp_path: Path) -> None:
+    path = record(tmp_path / "a", synthetic(4, 1, 1))
+    with start("serve", "--replay", str(path), "--listen", "127.0.0.1:0") as process:
+        assert process.stderr is not None
+        url, found = process.stderr.readline().split()[-1], []
+        for _ in range(2):
+            with urllib.request.urlopen(url) as answer:
+                text = answer.read().decode()
+            found.append(re.findall(r"^lpttrace_lpt_published_timestamp.*\{.*", text, re.M))
+            time.sleep(0.3)
+    assert found[0] == found[1] and found[0]
 
 
 def scraped(path: Path) -> list[dict[str, str]]:
