@@ -9,6 +9,7 @@ from typing import Callable
 from lpttrace.blocks import Blocks
 from lpttrace.diff_sight import lacking
 from lpttrace.diff_types import HostDifference
+from lpttrace.model import losses_between
 from lpttrace.model_time import NEEDS
 from lpttrace.printable import printable
 
@@ -104,8 +105,7 @@ _NOTHING_LOST = ("torn", "gone_early")
 def _lost(runs: Sequence[Blocks]) -> dict[str, int]:
     found: dict[str, int] = {}
     for run in runs:
-        for name, count in run.last.losses.items():
-            new = count - run.first.losses.get(name, 0)
-            if new > 0 and name not in _NOTHING_LOST:
+        for name, new in losses_between(run.first, run.last).items():
+            if new and name not in _NOTHING_LOST:
                 found[name] = found.get(name, 0) + new
     return found

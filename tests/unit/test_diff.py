@@ -200,6 +200,27 @@ def test_report_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert "\x1b" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("begin_ns", "no_slot", "lost"), [(0, 53, 3), (0, 3, 3), (SECOND, 3, 3), (SECOND, 53, 53)]
+)
+def test_losses_of_an_agent_that_began_anew(
+    begin_ns: int, no_slot: int, lost: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, *made = record(17, Plan(seconds=10)).made
+    old = replace(first.snapshot, losses={"no_slot": 50, "torn": 7})
+    frames = [replace(first, snapshot=old)]
+    for frame in made:
+        upkeep = replace(frame.snapshot.upkeep, begin_ns=begin_ns)
+        new = replace(frame.snapshot, losses={"no_slot": no_slot, "torn": 0}, upkeep=upkeep)
+        frames.append(replace(frame, snapshot=new))
+    report(["restarted"], opener=lambda _: _opened(Recording(HOST, frames)))
+    assert f"\nlosses: no_slot {lost}\n" in capsys.readouterr().out
+    before, after = reduce(recordings()["before"]), reduce(Recording(HOST, frames))
+    assert before and after
+    told = {one.what: one.after for one in compare([before], [after]).difference.hosts}
+    assert told == {"losses no_slot": str(lost)}
+
+
 def test_what_a_file_says_does_no_harm_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     report(["hostile"], opener=opened)
     for args in (("hostile",), ("hostile", "before"), ("before", "hostile")):
