@@ -126,8 +126,8 @@ def record(
 
     def body() -> int:
         from lpttrace import cli_record
-        from lpttrace.cli_quantity import bytes_of, ns_of
         from lpttrace.cli_source import SourceOptions
+        from lpttrace.quantity import bytes_of, ns_of
         from lpttrace.recording_files import Limits
 
         if ring and (max_size or keep):
@@ -185,8 +185,8 @@ def replay(
 
     def body() -> int:
         from lpttrace import cli_replay
-        from lpttrace.cli_quantity import ns_of
         from lpttrace.cli_run import TopOptions
+        from lpttrace.quantity import ns_of
 
         check_sort(sort)
         return cli_replay.replay(
@@ -222,9 +222,9 @@ def export(
 
     def body() -> int:
         from lpttrace import cli_export
-        from lpttrace.cli_quantity import ns_of
         from lpttrace.cli_replay import Window
         from lpttrace.exporter_view import View
+        from lpttrace.quantity import ns_of
 
         return cli_export.export(
             files,

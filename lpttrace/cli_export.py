@@ -6,17 +6,18 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from lpttrace.cli_guard import warn
+from lpttrace.cli_output import replacing
 from lpttrace.cli_replay import Window, window
 from lpttrace.errors import UsageError
 from lpttrace.export import LABELS, Tabulator, rows, write_csv, write_json
 from lpttrace.exporter_view import View
-from lpttrace.recording_set import open_recordings
+from lpttrace.printable import printable
+from lpttrace.recording_set import open_recordings, recordings_in
 from lpttrace.recording_types import Frame
 
 __all__ = ["FORMATS", "ExportOptions", "export", "labels_of"]
@@ -57,44 +58,47 @@ def export(paths: Sequence[str], options: ExportOptions) -> int:
     with open_recordings(paths) as recording:
         frames = window(recording, options.part, options.every_ns)
         tabulator = Tabulator(recording.host, options.view)
-        if options.form == "parquet":
-            _parquet(frames, tabulator, options.output)
+        host = {"instance": printable(recording.host.hostname), "job": "lpttrace", **labels}
+        if options.output:
+            with replacing(options.output, _files(paths)) as path:
+                _to_file(frames, tabulator, options.form, host, path)
+        elif options.form == "parquet":
+            raise UsageError("cannot write parquet to stdout: name a file with -o")
         else:
-            host = {"instance": recording.host.hostname, "job": "lpttrace", **labels}
-            _text(frames, tabulator, options, host)
+            _text(frames, tabulator, options.form, host, sys.stdout)
         if recording.problem:
             warn(recording.problem)
     return 0
 
 
-def _parquet(frames: Iterable[Frame], tabulator: Tabulator, output: str) -> None:
-    from lpttrace.export_parquet import write_parquet
+def _files(paths: Iterable[str]) -> Iterator[str]:
+    for path in paths:
+        yield from recordings_in(Path(path)) if Path(path).is_dir() else [path]
 
-    if not output:
-        raise UsageError("cannot write parquet to stdout: name a file with -o")
-    write_parquet(rows(frames, tabulator), Path(output))
+
+def _to_file(
+    frames: Iterable[Frame], tabulator: Tabulator, form: str, labels: Mapping[str, str], path: Path
+) -> None:
+    if form == "parquet":
+        from lpttrace.export_parquet import write_parquet
+
+        write_parquet(rows(frames, tabulator), path)
+    else:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            _text(frames, tabulator, form, labels, file)
 
 
 def _text(
     frames: Iterable[Frame],
     tabulator: Tabulator,
-    options: ExportOptions,
+    form: str,
     labels: Mapping[str, str],
+    file: TextIO,
 ) -> None:
-    with _output(options.output) as file:
-        if options.form == "openmetrics":
-            from lpttrace.export_openmetrics import write_openmetrics
+    if form == "openmetrics":
+        from lpttrace.export_openmetrics import write_openmetrics
 
-            write_openmetrics(frames, tabulator, labels, file)
-        else:
-            write = write_csv if options.form == "csv" else write_json
-            write(rows(frames, tabulator), file)
-
-
-@contextmanager
-def _output(output: str) -> Iterator[TextIO]:
-    if not output:
-        yield sys.stdout
-        return
-    with open(output, "w", encoding="utf-8", newline="") as file:
-        yield file
+        write_openmetrics(frames, tabulator, labels, file)
+    else:
+        write = write_csv if form == "csv" else write_json
+        write(rows(frames, tabulator), file)

@@ -32,11 +32,12 @@ def record(source: SourceOptions, options: RecordOptions, argv: Sequence[str]) -
     _check_output(options)
     feed = feed_of(source)
     with ExitStack() as stack:
+        signals = stack.enter_context(_Signals())
         command = stack.enter_context(Command(argv)) if argv else None
         stack.enter_context(feed.source)
         for text in feed.source.warnings:
             warn(text)
-        signals = stack.enter_context(_Signals())
+        signals.take_endings()
         status = _run(stack.enter_context(Recorder(feed, options)), signals, options, command)
     if signals.ended == signal.SIGHUP:
         raise Interrupted(signals.ended)
@@ -71,6 +72,8 @@ def _run(
         with suppress(LpttraceError):
             recorder.finish()
         raise
+    if signals.has_asked():
+        recorder.dump()
     recorder.finish()
     return (command.status or 0) if command and signals.ended is None else 0
 
@@ -109,8 +112,8 @@ def _wait_until(
 
 
 class _Signals:
-    """Those that end the recording, and SIGUSR1: they are told when there is time for them, so
-    that what is written is never half a frame."""
+    """SIGUSR1, and, once they are taken, those that end the recording: they are told when there is
+    time for them, so that what is written is never half a frame."""
 
     def __init__(self) -> None:
         self.ended: Optional[int] = None
@@ -121,10 +124,13 @@ class _Signals:
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._fd = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         self._before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._ask)
+        return self
+
+    def take_endings(self) -> None:
+        """From now on they end the recording, not the process."""
         for number in _ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._end)
-        return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():

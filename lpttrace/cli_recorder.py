@@ -14,6 +14,7 @@ from typing import Callable, Optional, Protocol
 
 from lpttrace.cli_guard import warn
 from lpttrace.cli_source import Feed, telling
+from lpttrace.errors import LpttraceError
 from lpttrace.recording_files import Limits, Ring, RotatingWriter
 from lpttrace.recording_format import Body
 from lpttrace.recording_host import describe_host
@@ -118,7 +119,12 @@ class Recorder:
         """Write what a flight recorder has kept; nothing where all is written anyway."""
         if not isinstance(self._sink, Ring):
             return
-        path = self._sink.dump(time.time_ns())
+        try:
+            path = self._sink.dump(time.time_ns())
+        except LpttraceError as error:
+            # What is kept is worth more than one file of it.
+            warn(f"{error}; recording goes on, ask again when that is mended")
+            return
         self._say(f"wrote {_size(path.stat().st_size)} to {path}")
 
     def finish(self) -> None:

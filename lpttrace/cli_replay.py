@@ -9,11 +9,12 @@ from datetime import datetime, timezone
 from typing import Optional
 
 from lpttrace.cli_guard import warn
-from lpttrace.cli_moment import moment_ns
 from lpttrace.cli_run import Printer, TopOptions, on_a_terminal
 from lpttrace.errors import LpttraceError
 from lpttrace.model import Guest, Model
 from lpttrace.model_sampler import Sampler
+from lpttrace.moment import moment_ns
+from lpttrace.printable import printable
 from lpttrace.recording_blocks import BlockFrames
 from lpttrace.recording_replay import ReplaySource
 from lpttrace.recording_set import open_recordings
@@ -64,14 +65,21 @@ def _screen(recording: BlockFrames, part: Window, options: TopOptions, speed: fl
     player.begin_ns = min(max(player.begin_ns, begin_ns or 0), player.end_ns)
     player.seek(player.begin_ns)
     player.speed = speed
-    kind = "replay" if recording.host.source == "live" else f"replay {recording.host.source}"
+    kind = (
+        "replay"
+        if recording.host.source == "live"
+        else f"replay {printable(recording.host.source)}"
+    )
     host = recording.host.hostname
     return run(source, View(1.0, options.sort, options.pattern, kind, host))
 
 
 def _bounds(recording: BlockFrames, part: Window) -> tuple[Optional[int], Optional[int]]:
     begin_ns = recording.blocks[0].head.first_ns if recording.blocks else 0
-    return moment_ns(part.begin, "--from", begin_ns), moment_ns(part.end, "--until", begin_ns)
+    return (
+        moment_ns(part.begin, f"--from {part.begin!r}", begin_ns),
+        moment_ns(part.end, f"--until {part.end!r}", begin_ns),
+    )
 
 
 def window(recording: BlockFrames, part: Window, every_ns: int) -> Iterator[Frame]:

@@ -49,7 +49,7 @@ def _serve(options: ServeOptions, feed: Feed, keeper: Optional[Keeper]) -> int:
         settings = _settings(options.web_config_file)
     read = telling(feed.source.read, warn)
     collector = SnapshotCollector(
-        read, feed.identify, feed.kind, view=options.view, release=feed.release
+        read, feed.identify, feed.kind, feed.unix_time, options.view, feed.release
     )
     with _told_of(options, "listen"):
         server = MetricsServer(options.listen, collector, settings)

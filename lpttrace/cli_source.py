@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,13 +47,15 @@ class WarningSource(Source, Protocol):
 class Feed:
     """A source, who its VMs are, and what kind it is: live, synthetic or replay.
 
-    release is the kernel's that was counted on, None if that is the running one.
+    release is the kernel's that was counted on, None if that is the running one; unix_time says
+    when what was read last was counted.
     """
 
     source: WarningSource
     identify: Callable[[Snapshot], Mapping[VmKey, Guest]]
     kind: str
     release: Optional[str] = None
+    unix_time: Callable[[], float] = time.time
 
 
 def feed_of(options: SourceOptions) -> Feed:
@@ -80,7 +83,8 @@ def _replay(options: SourceOptions) -> Feed:
     from lpttrace.recording_set import open_recordings
 
     source = ReplaySource(open_recordings([options.replay]))
-    return Feed(source, source.identify, "replay", source.recording.host.kernel)
+    release = source.recording.host.kernel
+    return Feed(source, source.identify, "replay", release, source.unix_time)
 
 
 def live_options(options: SourceOptions) -> LiveOptions:

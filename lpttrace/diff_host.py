@@ -9,11 +9,13 @@ from typing import Callable
 from lpttrace.blocks import Blocks
 from lpttrace.diff_sight import lacking
 from lpttrace.diff_types import HostDifference
+from lpttrace.model import losses_between
 from lpttrace.model_time import NEEDS
+from lpttrace.printable import printable
 
 __all__ = ["alike", "host_differences"]
 
-_EL2 = {"vhe": "VHE", "nvhe": "nVHE", None: "unknown"}
+_EL2 = {"vhe": "VHE", "nvhe": "nVHE"}
 _SEEN = "seen"
 
 # Nobody needs to be told that these are the same.
@@ -33,7 +35,7 @@ _FACTS: dict[str, tuple[Callable[[Blocks], str], str]] = {
     "CPU": (lambda run: run.host.cpu, "service times are of other machines"),
     "CPUs": (lambda run: str(run.host.cpus), ""),
     "hypervisor mode": (
-        lambda run: _EL2[run.host.el2],
+        lambda run: _EL2.get(run.host.el2 or "", "unknown"),
         "which timer accesses trap depends on it: frequencies differ for that alone",
     ),
     "counter frequency": (
@@ -57,7 +59,7 @@ def alike(before: Sequence[Blocks], after: Sequence[Blocks]) -> Iterator[str]:
     """What two sides do have in common, for those who know the hosts by nothing else."""
     runs = (*before, *after)
     same = [
-        f"{what} {fact(runs[0])}"
+        f"{what} {printable(fact(runs[0]))}"
         for what, (fact, _) in _FACTS.items()
         if len(set(map(fact, runs))) == 1 and what not in _INTERNAL
     ]
@@ -69,7 +71,7 @@ def alike(before: Sequence[Blocks], after: Sequence[Blocks]) -> Iterator[str]:
         yield f"Counted on both: {', '.join(seen)}."
     for thing in NEEDS:
         if all(thing in reasons for reasons in blind):
-            yield f"Counted on neither: {thing} ({blind[0][thing]})."
+            yield f"Counted on neither: {thing} ({printable(blind[0][thing])})."
 
 
 def _facts(before: Sequence[Blocks], after: Sequence[Blocks]) -> Iterator[HostDifference]:
@@ -103,8 +105,7 @@ _NOTHING_LOST = ("torn", "gone_early")
 def _lost(runs: Sequence[Blocks]) -> dict[str, int]:
     found: dict[str, int] = {}
     for run in runs:
-        for name, count in run.last.losses.items():
-            new = count - run.first.losses.get(name, 0)
-            if new > 0 and name not in _NOTHING_LOST:
+        for name, new in losses_between(run.first, run.last).items():
+            if new and name not in _NOTHING_LOST:
                 found[name] = found.get(name, 0) + new
     return found

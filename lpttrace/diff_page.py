@@ -91,7 +91,7 @@ def _sections(compared: Compared) -> Iterator[Section]:
         notes=[
             *meanings(rows),
             *_legend(found),
-            *dict.fromkeys(row.reason for row in rows if row.reason),
+            *dict.fromkeys(printable(row.reason) for row in rows if row.reason),
         ],
         figures=list(_figures(compared)),
     )

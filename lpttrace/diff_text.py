@@ -44,7 +44,8 @@ def _lines(found: Difference, everything: bool) -> Iterator[str]:
     rows = shown(found, everything)
     if rows:
         yield table(ROW_TITLES, [cells(row) for row in rows], left=(0, 1, 3))
-        yield from dict.fromkeys(f"cannot tell: {row.reason}" for row in rows if row.reason)
+        reasons = dict.fromkeys(row.reason for row in rows if row.reason)
+        yield from (f"cannot tell: {printable(reason)}" for reason in reasons)
     else:
         yield "nothing changed that can be told"
 

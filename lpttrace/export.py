@@ -14,6 +14,7 @@ from lpttrace.exporter_columns import COLUMNS, LE, Distribution, in_ns
 from lpttrace.exporter_rows import Run, Tables
 from lpttrace.exporter_tables import tabulate
 from lpttrace.exporter_view import View, select
+from lpttrace.printable import printable
 from lpttrace.recording_types import Frame, RecordedHost
 
 __all__ = ["COLUMN_NAMES", "LABELS", "Row", "Tabulator", "rows", "write_csv", "write_json"]
@@ -119,8 +120,10 @@ def write_csv(found: Iterable[Row], file: TextIO) -> None:
 
 
 def _harmless(text: str) -> str:
-    # What begins so is a formula to a spreadsheet, and a VM's name is anybody's choice.
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    # What begins so is a formula to a spreadsheet, and a VM's name is anybody's choice. CSV, unlike
+    # JSON, has no way of its own to write what would do harm to a terminal.
+    text = printable(text)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
 
 
 def write_json(found: Iterable[Row], file: TextIO) -> None:

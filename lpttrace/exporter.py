@@ -57,8 +57,8 @@ class SnapshotCollector(Collector):
         view: View = EVERYTHING,
         release: Optional[str] = None,
     ) -> None:
-        """source says in lpttrace_build_info where the numbers come from; release is that of the
-        kernel, if it is not the running one's."""
+        """source says in lpttrace_build_info where the numbers come from; unix_time when those that
+        were read last are of; release is that of the kernel, if it is not the running one's."""
         self._read = read
         self._identify = identify
         self._source = source

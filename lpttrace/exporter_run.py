@@ -40,8 +40,8 @@ def add_run(tables: Tables, snapshot: Snapshot, run: Run) -> None:
 
 def _versions(upkeep: Upkeep, run: Run) -> Labels:
     return whose(
-        version=run.version,
-        source=run.source,
+        version=printable(run.version),
+        source=printable(run.source),
         python_version=run.python,
         bcc_version=upkeep.bcc,
         layout_version=str(ABI_VERSION),

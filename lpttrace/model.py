@@ -37,6 +37,7 @@ __all__ = [
     "VmModel",
     "alarms",
     "compare",
+    "losses_between",
     "not_visible",
     "shortages",
     "tally",
@@ -264,6 +265,15 @@ def not_visible(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
         for reason in [reason for reason in lacking if reason][:1]:
             found.setdefault(reason, []).append(thing)
     return tuple((", ".join(things), reason) for reason, things in found.items())
+
+
+def losses_between(before: Snapshot, now: Snapshot) -> dict[str, int]:
+    """How many more of each there are; a counter that began anew meanwhile began at zero."""
+    anew = before.upkeep.begin_ns != now.upkeep.begin_ns
+    old = {} if anew else before.losses
+    more = {name: count - old.get(name, 0) for name, count in now.losses.items()}
+    # Not every source tells when it began.
+    return {name: now.losses[name] if count < 0 else count for name, count in more.items()}
 
 
 def shortages(losses: Mapping[str, int]) -> dict[str, str]:

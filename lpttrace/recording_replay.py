@@ -17,6 +17,8 @@ from lpttrace.snapshot import Snapshot, VmKey
 
 __all__ = ["Cursor", "Player", "ReplaySource"]
 
+_NS = 10**9
+
 
 class Cursor:
     """A place in a recording: the frame of a moment, and the one before it."""
@@ -124,6 +126,7 @@ class ReplaySource:
         self.cursor = Cursor(recording)
         last = recording.blocks[-1].head.last_ns
         self.player = Player(self.cursor.now.unix_ns, last, clock=clock)
+        self._begun = time.time()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -144,6 +147,11 @@ class ReplaySource:
     def read(self) -> Snapshot:
         """The counters of the moment that it is at."""
         return self.cursor.at(self.player.position_ns).snapshot
+
+    def unix_time(self) -> float:
+        """When what was read last was counted, had the recording begun when this was made. At the
+        end it stands, as the counters do."""
+        return self._begun + (self.cursor.now.unix_ns - self.player.begin_ns) / _NS
 
     def identify(self, snapshot: Snapshot) -> Mapping[VmKey, Guest]:
         """Who the VMs were when that was read last."""

@@ -23,6 +23,7 @@ from lpttrace.abi import (
     TrapClass,
 )
 from lpttrace.errors import ProtocolError
+from lpttrace.printable import printable
 from lpttrace.recording_types import RecordedHost
 from lpttrace.recording_values import schema_in
 
@@ -70,8 +71,8 @@ def parse_schema(data: bytes) -> Optional[tuple[RecordedHost, Schema]]:
         return None
     if bounds != BUCKET_BOUNDS or not all(known):
         raise ProtocolError(
-            f"cannot read what lpttrace {host.lpttrace} has recorded: it counts what this one does "
-            "not know; use that one, or a later one"
+            f"cannot read what lpttrace {printable(host.lpttrace)} has recorded: it counts what "
+            "this one does not know; use that one, or a later one"
         )
     return host, Schema(**found)
 

@@ -89,9 +89,8 @@ class FileWriter:
             os.ftruncate(self._fd, self.written)
             os.lseek(self._fd, self.written, os.SEEK_SET)
             if isinstance(error, OSError):
-                why = (error.strerror or str(error)).lower()
                 raise LpttraceError(
-                    f"cannot write to {self.path}: {why}; what is in it can be read"
+                    f"cannot write to {self.path}: {_why(error)}; what is in it can be read"
                 ) from error
             raise
         self.written += len(data)
@@ -111,13 +110,32 @@ class FileWriter:
 
 
 def write_file(path: Path, host: RecordedHost, bodies: Iterable[Body]) -> int:
-    """All of a recording at once, which appears whole; its size."""
+    """All of a recording at once, which appears whole; its size. LpttraceError if nothing does."""
     unfinished = path.with_name(path.name + ".part")
-    with FileWriter(unfinished, host, overwrite=True) as writer:
-        try:
+    try:
+        with FileWriter(unfinished, host, overwrite=True) as writer:
             for body in bodies:
                 writer.write(body)
-            os.link(unfinished, path)
-        finally:
-            unfinished.unlink()
+        _rename(unfinished, path)
+    except (LpttraceError, OSError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        assert isinstance(cause, OSError)
+        raise LpttraceError(f"cannot write {path}: {_why(cause)}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
     return writer.written
+
+
+def _rename(old: Path, new: Path) -> None:
+    # Not over what is there. Not every file system has links: then the name is taken first.
+    try:
+        os.link(old, new)
+    except FileExistsError:
+        raise
+    except OSError:
+        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
+        old.rename(new)
+
+
+def _why(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

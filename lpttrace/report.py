@@ -13,7 +13,16 @@ import numpy.typing as npt
 from lpttrace.abi import TrapClass, timer_of_register
 from lpttrace.blocks import Blocks
 from lpttrace.blocks_rows import LATENESS, STOLEN
-from lpttrace.model import Guest, Model, alarms, compare, not_visible, shortages, tally
+from lpttrace.model import (
+    Guest,
+    Model,
+    alarms,
+    compare,
+    losses_between,
+    not_visible,
+    shortages,
+    tally,
+)
 from lpttrace.model_time import Sight, sight_of
 from lpttrace.quantiles import Quantiles, quantiles
 from lpttrace.snapshot import Histogram
@@ -89,16 +98,13 @@ def report_of(blocks: Blocks) -> Report:
     names = dict.fromkeys(subject.vm for subject in blocks.vcpus)
     vms = [_use(blocks, sight, vm, None) for vm in names]
     vcpus = [_use(blocks, sight, *subject) for subject in sorted(blocks.vcpus)]
-    lost = {
-        key: blocks.last.losses[key] - blocks.first.losses.get(key, 0) for key in blocks.last.losses
-    }
     return Report(
         *(blocks, models),
         tuple(sorted(vms, key=lambda use: -use.lost_ns * use.vcpus)),
         *(tuple(vcpus), _costs(blocks)),
         not_visible(blocks.last),
         tuple(alarms(models.vms)),
-        lost,
+        losses_between(blocks.first, blocks.last),
         tuple(shortages(blocks.last.losses).values()),
     )
 

@@ -91,13 +91,14 @@ def facts(found: Report) -> Iterator[str]:
     hertz = frequency(host.counter_hz) if host.counter_hz else "unknown"
     mode = {"vhe": "VHE", "nvhe": "nVHE"}.get(host.el2 or "", "mode unknown")
     yield (
-        f"{printable(host.hostname)}: Linux {printable(host.kernel)}, {host.architecture}, "
-        f"{host.cpus} x {printable(host.cpu)}, {mode}, counter {hertz}"
+        f"{printable(host.hostname)}: Linux {printable(host.kernel)}, "
+        f"{printable(host.architecture)}, {host.cpus} x {printable(host.cpu)}, {mode}, "
+        f"counter {hertz}"
     )
     begin = datetime.fromtimestamp(blocks.begin_ns / 1e9, timezone.utc)
     yield (
         f"{begin:%Y-%m-%d %H:%M:%S} to {ended(found):%Y-%m-%d %H:%M:%S} UTC, "
-        f"{blocks.frames} frames, lpttrace {printable(host.lpttrace)}, {host.source}"
+        f"{blocks.frames} frames, lpttrace {printable(host.lpttrace)}, {printable(host.source)}"
     )
     lost = {name: value for name, value in found.losses.items() if value}
     yield "losses: " + (", ".join(f"{name} {value}" for name, value in lost.items()) or "none")

@@ -13,8 +13,9 @@ PACKAGE = Path(__file__).resolve().parents[2] / "lpttrace"
 # A module may import from lower layers only; modules of one layer do not know each other.
 LAYERS = (
     {"errors", "__init__"},
-    {"abi", "btf", "catalog", "counter", "printable", "config", "privileges", "analysis"},
-    {"snapshot", "host", "maps", "notify"},
+    {"abi", "btf", "catalog", "counter", "printable", "config", "privileges", "analysis"}
+    | {"quantity"},
+    {"snapshot", "host", "maps", "notify", "moment"},
     {"decode", "objects", "plan", "quantiles"},
     {"model"},
     {"recording"},

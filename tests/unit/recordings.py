@@ -104,7 +104,16 @@ class Recording:
         missing = tuple(
             Probe(p.name, False, f"no {p.name} here") if p.name in probes else p for p in PROBES
         )
-        frames = [replace(f, snapshot=replace(f.snapshot, probes=missing)) for f in self.made]
+        return self._with(missing)
+
+    def hostile(self, text: str) -> Recording:
+        """The same from a file whose author put that wherever there may be any text."""
+        host = RecordedHost(*(text, text, text, text, text, 8, text, None, text, 3, text))
+        missing = tuple(Probe(p.name, False, text) for p in PROBES)
+        return Recording(host, self._with(missing).made)
+
+    def _with(self, probes: tuple[Probe, ...]) -> Recording:
+        frames = [replace(f, snapshot=replace(f.snapshot, probes=probes)) for f in self.made]
         return Recording(self.host, frames)
 
 

@@ -43,6 +43,7 @@ def recordings() -> Mapping[str, Recording]:
         "no-interrupts": record(14).without("kvm_timer_update_irq"),
         "blind": blind,
         "nasty": record(15, Plan(seconds=30), (NASTY, "b$x_{$")),
+        "hostile": record(15, Plan(seconds=30), (NASTY,)).hostile(NASTY),
         "short": Recording(HOST, record(16, Plan(seconds=1)).made[:1]),
         "empty": Recording(HOST, []),
     }
@@ -162,7 +163,11 @@ def test_moments_of_windows() -> None:
     assert parse_window("14:14:20..", begin)[0] == START + minute
     assert parse_window("..14:15:20", begin) == (begin, START + 2 * minute)
     assert parse_window("14:13:20..14:14:20", begin)[0] == START
+    # The minute in which it begins is not tomorrow's, nor the second.
+    assert parse_window("14:13..14:18", begin) == (START - 20 * SECOND, START + 280 * SECOND)
+    assert parse_window("14:13..", begin)[0] == START - 20 * SECOND
     assert parse_window("14:00..14:05", begin)[0] == START + 86_400 * SECOND - 800 * SECOND
+    assert parse_window("90s..1h", begin) == (begin + 90 * SECOND, begin + 60 * minute)
     day = "2026-09-21T14:14:20"
     assert parse_window(f"{day}Z..{day[:-2]}30", begin) == (
         START + minute,
@@ -193,6 +198,35 @@ def test_report_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert "1000 web all 4" in text and "n/a" in text
     report(["nasty"], opener=opened)
     assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("begin_ns", "no_slot", "lost"), [(0, 53, 3), (0, 3, 3), (SECOND, 3, 3), (SECOND, 53, 53)]
+)
+def test_losses_of_an_agent_that_began_anew(
+    begin_ns: int, no_slot: int, lost: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, *made = record(17, Plan(seconds=10)).made
+    old = replace(first.snapshot, losses={"no_slot": 50, "torn": 7})
+    frames = [replace(first, snapshot=old)]
+    for frame in made:
+        upkeep = replace(frame.snapshot.upkeep, begin_ns=begin_ns)
+        new = replace(frame.snapshot, losses={"no_slot": no_slot, "torn": 0}, upkeep=upkeep)
+        frames.append(replace(frame, snapshot=new))
+    report(["restarted"], opener=lambda _: _opened(Recording(HOST, frames)))
+    assert f"\nlosses: no_slot {lost}\n" in capsys.readouterr().out
+    before, after = reduce(recordings()["before"]), reduce(Recording(HOST, frames))
+    assert before and after
+    told = {one.what: one.after for one in compare([before], [after]).difference.hosts}
+    assert told == {"losses no_slot": str(lost)}
+
+
+def test_what_a_file_says_does_no_harm_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    report(["hostile"], opener=opened)
+    for args in (("hostile",), ("hostile", "before"), ("before", "hostile")):
+        diff(DiffOptions(args[:1], args[1:] or args[:1], everything=True), opened)
+    text = capsys.readouterr().out
+    assert "\\x1b[31m" in text and text.replace("\n", "").isprintable()
 
 
 def test_report_of_made_up_hosts(capsys: pytest.CaptureFixture[str]) -> None:

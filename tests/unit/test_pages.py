@@ -109,6 +109,17 @@ def test_it_can_be_printed(page: Path) -> None:
     assert data.startswith(b"%PDF") and len(data) > 20_000
 
 
+def test_what_a_file_says_is_shown_escaped() -> None:
+    made = record(1, Plan(seconds=30), (NASTY,))
+    hostile = reduce(made.hostile(NASTY), by_label)
+    plain = reduce(made, by_label)
+    assert hostile is not None and plain is not None
+    pages = [report_page(report_of(hostile)), diff_page(compare([hostile], [hostile]))]
+    pages += [diff_page(compare(*sides)) for sides in (([plain], [hostile]), ([hostile], [plain]))]
+    for text in pages:
+        assert "\\x1b[31m" in text and "\x1b" not in text and "\u202e" not in text
+
+
 def _headings(text: str) -> Sequence[str]:
     return [re.sub(r"\d+", "N", found) for found in re.findall(r"<h2>(.*?)</h2>", text)]
 

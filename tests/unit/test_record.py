@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`lpttrace record`, `replay` and `export`, run as users run them."""
+"""`lpttrace record`, run as users run it."""
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import pty
@@ -12,17 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
-from typing import Any
 
-import pyarrow.parquet
 import pytest
 
 from lpttrace.recording_reader import Recording
 from lpttrace.recording_types import Frame
-from tests.contract.dashboards import TOOLS
-from tests.unit.recorded import BEGIN, HOST, SECOND, everything, record, synthetic
+from tests.unit.recorded import SECOND, everything, record, synthetic
 from tests.unit.test_cli import COMMAND, ROOT, run, start
 
 QUICK = ("--synthetic", "2x2", "--interval", "100ms")
@@ -168,6 +163,47 @@ def test_flight_recorder(tmp_path: Path) -> None:
     assert all(frames_of(path) for path in tmp_path.iterdir())
 
 
+def test_a_dump_that_is_asked_for_is_made_before_the_end(tmp_path: Path) -> None:
+    with start("record", "-o", str(tmp_path / "host.lpt"), *QUICK, "--ring", "10s") as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.send_signal(signal.SIGSTOP)
+        process.send_signal(signal.SIGUSR1)
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGCONT)
+        told = process.stderr.read()
+    assert process.wait() == 0 and told.startswith("wrote ")
+    (path,) = tmp_path.iterdir()
+    assert frames_of(path)
+
+
+def test_a_dump_for_which_there_is_no_room(tmp_path: Path) -> None:
+    # The ring outlives it, and can be written when there is room again.
+    small = tmp_path / "small"
+    small.mkdir()
+    arguments = " ".join(("-o", f"{small}/host.lpt", *QUICK, "--ring", "10s"))
+    script = f"""
+        mount -t tmpfs -o size=64k tmpfs {small} || exit 99
+        head -c 60k /dev/zero >{small}/full
+        {" ".join(COMMAND)} record {arguments} 2>{tmp_path}/said &
+        until grep -q SIGUSR1 {tmp_path}/said; do sleep 0.1; done
+        sleep 1; kill -USR1 $!
+        until grep -q goes.on {tmp_path}/said; do sleep 0.1; done
+        rm {small}/full; kill -USR1 $!
+        until grep -q wrote {tmp_path}/said; do sleep 0.1; done
+        kill $!; wait $! && cp {small}/*.lpt {tmp_path}"""
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+    said = (tmp_path / "said").read_text()
+    assert re.search(
+        rf"warning: cannot write {small}/host-\w+\.lpt: no space left on device; recording goes on",
+        said,
+    ), said
+    (path,) = tmp_path.glob("*.lpt")
+    assert frames_of(path)
+
+
 def test_progress_on_a_terminal(tmp_path: Path) -> None:
     leader, follower = pty.openpty()
     arguments = ("record", "-o", str(tmp_path / "a.lpt"), *QUICK, "--duration", "200ms")
@@ -183,193 +219,3 @@ def test_progress_on_a_terminal(tmp_path: Path) -> None:
     assert process.returncode == 0
     assert re.search(rb"\rrecording  2 VMs 4 vCPUs  1 frames in 0:00:\d\d  ", told)
     assert b"\r\x1b[Krecorded " in told
-
-
-@pytest.fixture(scope="module")
-def hour(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An hour of two VMs, from 14:13:20."""
-    return record(tmp_path_factory.mktemp("hour") / "a.lpt", synthetic(2, 2, 361, 10 * SECOND))
-
-
-def documents(*arguments: str) -> list[dict[str, Any]]:
-    done = run("replay", "--json", *arguments)
-    assert (done.returncode, done.stderr) == (0, "")
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def test_replay_once_is_about_all_of_it(hour: Path) -> None:
-    (document,) = documents(str(hour), "--once")
-    assert document["time"] == "2026-09-21T15:13:20.000Z"
-    assert document["interval_seconds"] == 3600.0
-    assert [vm["name"] for vm in document["vms"]] == ["synthetic-0", "synthetic-1"]
-
-
-def test_replay_has_vms_that_ended(tmp_path: Path) -> None:
-    (document,) = documents(str(record(tmp_path / "a", everything())), "--once")
-    assert [(vm["name"], vm["alive"]) for vm in document["vms"]] == [
-        *(("migrated", True), ("asker", True), ("renamed 名前", True)),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("options", "first", "frames", "seconds"),
-    [
-        ((), "14:13:30", 360, 10),
-        (("--interval", "10m"), "14:23:20", 6, 600),
-        (("--from", "30m", "--until", "31m"), "14:43:30", 6, 10),
-        (("--from", "14:20", "--until", "14:20:30"), "14:20:10", 3, 10),
-        (("--from", "2026-09-21T14:20:00Z", "--count", "2"), "14:20:10", 2, 10),
-        (("--from", "13:00", "--until", "2026-09-22T00:00"), "", 0, 0),
-    ],
-)
-def test_windows(
-    hour: Path, options: tuple[str, ...], first: str, frames: int, seconds: float
-) -> None:
-    if not frames:
-        done = run("replay", "--json", str(hour), *options)
-        assert done.returncode == 1 and "no frame was recorded then" in done.stderr
-        return
-    found = documents(str(hour), *options)
-    assert len(found) == frames
-    assert found[0]["time"] == f"2026-09-21T{first}.000Z"
-    assert {document["interval_seconds"] for document in found} == {seconds}
-
-
-def test_replay_as_text(hour: Path) -> None:
-    done = run("replay", str(hour), "--once", "--vcpus", "--classes", "--sort", "timer-traps")
-    assert done.returncode == 0
-    assert done.stdout.startswith(
-        "lpttrace  replay  2026-09-21T15:13:20Z  interval 3600.00 s  2 VMs"
-    )
-    assert "vendor_hyp_kvm_ptp" in done.stdout
-
-
-@pytest.mark.parametrize("command", [("replay", "--once"), ("export", "--to", "csv")])
-def test_damaged(hour: Path, tmp_path: Path, command: tuple[str, ...]) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(hour.read_bytes()[:-10])
-    done = run(*command, str(path))
-    assert done.returncode == 0 and done.stdout
-    assert re.fullmatch(
-        r"warning: .*/a is cut off or damaged at byte \d+ of \d+: .*\n", done.stderr
-    )
-    path.write_bytes(hour.read_bytes()[:100])
-    done = run(*command, str(path))
-    assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr == f"error: cannot read {path}: it is damaged before its first frame\n"
-
-
-def test_serve(hour: Path) -> None:
-    with start("serve", "--replay", str(hour), "--listen", "127.0.0.1:0") as process:
-        assert process.stderr is not None
-        url = process.stderr.readline().split()[-1]
-        with urllib.request.urlopen(url) as answer:
-            text = answer.read().decode()
-        process.send_signal(signal.SIGTERM)
-        assert process.wait() == 0
-    assert 'source="replay"' in text and 'release="6.1.0-42-arm64"' in text
-    assert "lpttrace_vm_info{" in text and 'name="synthetic-1"' in text
-    # The first frame was 10 s after the counters began.
-    (line,) = re.findall(
-        r'^lpttrace_timer_interrupts_total\{.*vcpu="0",vm="1001"\} (\d+)', text, re.M
-    )
-    assert 1000 < int(line) < 4000
-
-
-def scraped(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_csv_json_and_parquet_have_the_same(hour: Path, tmp_path: Path) -> None:
-    files = {form: tmp_path / f"a.{form}" for form in ("csv", "json", "parquet")}
-    for form, path in files.items():
-        options = ("--interval", "20m", "-o", str(path))
-        done = run("export", str(hour), "--to", form, *options)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    rows = scraped(files["csv"])
-    lines = [json.loads(line) for line in files["json"].read_text().splitlines()]
-    table = pyarrow.parquet.read_table(files["parquet"]).to_pylist()
-    assert len(rows) == len(lines) == len(table) > 2000
-    assert len({row["time"] for row in rows}) == 4
-    for row, line, other in zip(rows, lines, table):
-        labels = {name: row[name] for name in row if row[name]}
-        for name in ("time", "metric", "value", "name"):
-            labels.pop(name, None)
-        assert labels == line["labels"]
-        assert {name: str(other[name]) for name in labels} == labels
-        assert row["time"] == line["time"] and other["time"].isoformat()[:19] == row["time"][:19]
-        assert row["metric"] == line["metric"] == other["metric"]
-        assert float(row["value"]) == line["value"] == other["value"]
-        assert row["name"] == line.get("name", "") == (other["name"] or "")
-
-
-def test_values_are_those_of_the_frames(tmp_path: Path) -> None:
-    frames = synthetic(1, 2, 1)
-    path = record(tmp_path / "a", frames)
-    run("export", str(path), "--to", "csv", "-o", str(tmp_path / "csv"))
-    rows = scraped(tmp_path / "csv")
-    for vcpu in frames[0].snapshot.vcpus:
-        shown = {
-            (row["register"] or row["function"], row["direction"]): int(row["value"])
-            for row in rows
-            if row["metric"] in ("lpttrace_hypercalls_total", "lpttrace_timer_traps_total")
-            and row["vcpu"] == str(vcpu.vcpu)
-        }
-        assert shown == {(cls.name, cls.direction): trap.count for cls, trap in vcpu.traps.items()}
-
-
-def test_names_are_no_formulas(tmp_path: Path) -> None:
-    (frame,) = synthetic(1, 1, 1)
-    (key,) = frame.guests
-    hostile = type(frame.guests[key])("1001", "=cmd|'/C calc'!A0", 1001)
-    path = record(tmp_path / "a", [Frame(BEGIN, frame.snapshot, {key: hostile})])
-    done = run("export", str(path), "--to", "csv")
-    assert "'=cmd" in done.stdout and ",=cmd" not in done.stdout
-
-
-def test_promtool_takes_openmetrics(hour: Path, tmp_path: Path) -> None:
-    path = tmp_path / "a.om"
-    options = ("--interval", "1m", "--label", "cluster=here", "--vm", "1001", "-o", str(path))
-    assert run("export", str(hour), "--to", "openmetrics", *options).returncode == 0
-    command = [str(TOOLS / "promtool"), "tsdb", "create-blocks-from", "openmetrics"]
-    done = subprocess.run(
-        [*command, str(path), str(tmp_path / "data")], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    samples = sum(int(line.split()[4]) for line in done.stdout.splitlines()[1:])
-    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
-    assert samples == len(lines) > 10_000
-    assert all(
-        f'cluster="here",instance="{HOST.hostname}",job="lpttrace"' in line for line in lines
-    )
-    assert 'vm="1002"' not in path.read_text()
-
-
-@pytest.mark.parametrize(
-    ("options", "status", "message"),
-    [
-        (("--to", "xml"), 2, "cannot export to 'xml'; say one of csv, json, parquet, openmetrics"),
-        (("--to", "parquet"), 2, "cannot write parquet to stdout: name a file with -o"),
-        (("--to", "csv", "--label", "1=2"), 2, "cannot use --label '1=2': say NAME=VALUE"),
-        (("--to", "csv", "--label", "vm=2"), 2, "cannot use --label 'vm=2': metrics have that"),
-        (("--to", "csv", "-o", "/nowhere/a"), 1, "the system refused /nowhere/a: no such file"),
-        (("--to", "csv", "--from", "25:00"), 2, "cannot use --from '25:00': there is no such time"),
-        (("--to", "csv", "--from", "soon"), 2, "cannot use --from 'soon': say a time since the"),
-    ],
-)
-def test_exports_that_make_no_sense(
-    hour: Path, options: tuple[str, ...], status: int, message: str
-) -> None:
-    done = run("export", str(hour), *options)
-    assert done.returncode == status and done.stderr.startswith(f"error: {message}"), done.stderr
-
-
-def test_parquet_without_pyarrow(hour: Path, tmp_path: Path) -> None:
-    (tmp_path / "pyarrow.py").write_text("raise ImportError\n")
-    options = {"env": {**os.environ, "PYTHONPATH": str(tmp_path)}}
-    done = run("export", str(hour), "--to", "parquet", "-o", str(tmp_path / "a"), **options)
-    assert done.returncode == 2
-    assert done.stderr == (
-        "error: cannot write parquet: pyarrow is not installed; pip install 'lpttrace[analysis]'\n"
-    )

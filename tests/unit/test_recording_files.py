@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import re
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from lpttrace.errors import LpttraceError
 from lpttrace.recording_files import Limits, Ring, RotatingWriter, dated
 from lpttrace.recording_host import build_id, cpu_model, describe_host
 from lpttrace.recording_reader import Recording
 from lpttrace.recording_types import Frame
-from lpttrace.recording_writer import Blocks
+from lpttrace.recording_writer import Blocks, write_file
 from tests.unit.recorded import BEGIN, HOST, SECOND, synthetic
 
 
@@ -99,6 +101,20 @@ def test_ring(tmp_path: Path) -> None:
         # The last one too, though its block was not full; and a block more than was asked for.
         assert kept == frames[end - len(kept) : end] and 100 <= len(kept) <= 112
     ring.close()
+
+
+def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As vfat, which a container of these tests cannot mount, refuses them.
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "a.lpt"
+    assert write_file(path, HOST, []) == path.stat().st_size > 0
+    whole = path.read_bytes()
+    with pytest.raises(LpttraceError, match=r"^cannot write .*/a\.lpt: file exists$"):
+        write_file(path, HOST, [])
+    assert path.read_bytes() == whole and [*tmp_path.iterdir()] == [path]
 
 
 def test_this_host() -> None:

@@ -69,11 +69,13 @@ def test_a_player() -> None:
 def test_a_source_stays_at_the_end(recording: Recording) -> None:
     clock = Clock()
     with ReplaySource(recording, clock) as source:
+        boot = source.unix_time() - FRAMES[0].snapshot.end_ns / SECOND
         for passed, number in ((0, 0), (1, 1), (30, 31), (1000, 99), (1, 99)):
             clock.ns += passed * SECOND
             snapshot = source.read()
             assert snapshot == FRAMES[number].snapshot
             assert source.identify(snapshot) == FRAMES[number].guests
+            assert source.unix_time() - snapshot.end_ns / SECOND == pytest.approx(boot, abs=1e-3)
         assert source.warnings == ()
 
 
