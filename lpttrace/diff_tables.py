@@ -72,7 +72,8 @@ class Groups:
     def together(self, table: Table, left_out: npt.NDArray[np.bool_]) -> Table:
         """A table with a row for each group."""
         runs = tuple(
-            Sums(self.sum(r.over, left_out), self.sum(r.under, left_out)) for r in table.runs
+            Sums(*(part if part is None else self.sum(part, left_out) for part in run))
+            for run in table.runs
         )
         over = np.sum([run.over.sum(axis=1) for run in table.runs], axis=0)
         total = self.sum(over, left_out)
@@ -153,13 +154,25 @@ class Side:
 
 def _sums(run: Blocks, items: Sequence[Item], measure: str, by_interrupt: bool) -> Sums:
     if measure == "stolen":
-        return Sums(_column(run, items, "served_ns"), _exposure(run, items) * 1e9)
+        stolen = _column(run, items, "served_ns")
+        return Sums(stolen, _exposure(run, items) * 1e9, _steals(stolen))
     if measure == "frequency":
         unit = _interrupts(run, items) if by_interrupt else _exposure(run, items)
         return Sums(_column(run, items, "count"), unit)
-    columns = {"service": ("served_ns", "served"), "out": ("out", "count")}
-    over, under = columns.get(measure, ("user_ns", "count"))
-    return Sums(_column(run, items, over), _column(run, items, under))
+    if measure == "out":
+        return Sums(_column(run, items, "out"), _column(run, items, "count"))
+    columns = {"service": ("served_ns", "served", "served"), "vmm": ("user_ns", "count", "user")}
+    return Sums(*(_column(run, items, name) for name in columns[measure]))
+
+
+def _steals(stolen: Array) -> Array:
+    """How often time was stolen is not counted, only how often the guest was told how much: as
+    many times as leave, by Poisson, so many blocks without any."""
+    found = stolen > 0
+    blocks = found.shape[1]
+    share = np.minimum(found.mean(axis=1), 1 - 0.5 / blocks)
+    each = np.divide(-np.log1p(-share), share, out=np.zeros_like(share), where=share > 0)
+    return np.asarray(found * each[:, None])
 
 
 def _column(run: Blocks, items: Sequence[Item], name: str) -> Array:
