@@ -171,8 +171,7 @@ def change(before: Estimate, after: Estimate, alpha: float) -> Change:
     one, other = _with_runs(before, after), _with_runs(after, before)
     variance = one + other
     with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = variance**2 / (one**2 / before.freedom + other**2 / after.freedom)
-        freedom = np.where(variance > 0, freedom, 1e9)
+        freedom = _freedom(before, after, one, other)
         log = np.log(_never_zero(after, before) / _never_zero(before, after))
         error = np.sqrt(variance)
         p = 2 * student.sf(np.abs(log) / error, freedom)
@@ -224,6 +223,16 @@ def _with_runs(side: Estimate, other: Estimate) -> Array:
     if side.runs == 1 and other.runs > 1:
         variance = np.maximum(variance, other.variance * other.runs)
     return np.asarray(variance)
+
+
+def _freedom(before: Estimate, after: Estimate, one: Array, other: Array) -> Array:
+    """Welch's, of these variances; how much a lone run varies is known no better than how much
+    the runs of the other side do, from which it is taken."""
+    if min(before.runs, after.runs) == 1 < max(before.runs, after.runs):
+        return before.freedom if before.runs > 1 else after.freedom
+    variance = one + other
+    welch = variance**2 / (one**2 / before.freedom + other**2 / after.freedom)
+    return np.asarray(np.where(variance > 0, welch, 1e9))
 
 
 def holm(p: Array) -> Array:
