@@ -14,9 +14,8 @@ from lpttrace.abi import TrapClass, timer_of_register
 from lpttrace.blocks import Subject
 from lpttrace.blocks_rows import LATENESS
 from lpttrace.diff_families import Family, Sides
-from lpttrace.diff_tables import Item
+from lpttrace.diff_tables import Item, Side
 from lpttrace.diff_tails import LEVELS, quantile, quantile_bounds
-from lpttrace.diff_tested import Tested
 from lpttrace.diff_types import Bounds, Options, Row
 from lpttrace.diff_verdict import row_of, tail_judged
 
@@ -24,6 +23,7 @@ __all__ = ["rows_of"]
 
 _CHANGED = ("regressed", "improved")
 _OTHER_MIX = "different workload mix: how often guests make this call is their choice"
+_MOVED = "different workload mix: most of it is on other vCPUs than before"
 _OTHER_LOAD = "different load: the VM is busier on one side, and this depends on it"
 _NO_UNIT = "nothing to measure guest work by: timer interrupts cannot be seen"
 
@@ -71,21 +71,17 @@ def _explains(means: Mapping[Key, str], row: Row) -> bool:
 
 
 def _of_family(one: Family, sides: Sides, options: Options) -> Iterator[Row]:
-    members: list[list[Subject]] = [[] for _ in one.groups.keys]
-
     def row_of_vcpu(place: int, p: float) -> Row:
         item = one.items[place]
-        return _row((item, False), [item.subject], one, place, p, sides, options)
+        return _row((item, False), one, place, p, sides, options)
 
-    for place, item in enumerate(one.items):
-        if not one.left_out[place]:
-            members[one.groups.where[place]].append(item.subject)
-        elif one.differs[place] and one.corrected_vcpus[place] < options.alpha:
+    for place in np.flatnonzero(one.left_out):
+        if one.differs[place] and one.corrected_vcpus[place] < options.alpha:
             yield row_of_vcpu(place, float(one.corrected_vcpus[place]))
     for place, (vm, cls) in enumerate(one.groups.keys):
-        if one.vms.there[place] and members[place]:
+        if one.vms.there[place]:
             p, item = float(one.corrected_vms[place]), Item(Subject(vm, 0), cls)
-            row = _row((item, True), members[place], one, place, p, sides, options)
+            row = _row((item, True), one, place, p, sides, options)
             alone = _alone(one, place) if row.verdict in _CHANGED else None
             if alone is None:
                 yield row
@@ -115,17 +111,20 @@ def _alone(one: Family, group: int) -> Optional[int]:
 
 def _row(
     about: tuple[Item, bool],
-    subjects: Sequence[Subject],
     one: Family,
     place: int,
     p: float,
     sides: Sides,
     options: Options,
 ) -> Row:
-    """Of an item, or of the whole VM; subjects are the vCPUs that it is about."""
+    """Of an item, or of the whole VM."""
     item, whole = about
     row = row_of(item, whole, one.measure, one.vms if whole else one.vcpus, place, p, options)
-    return _tail_row(row, subjects, one, sides, options) if one.measure == "tail" else row
+    if one.measure == "tail":
+        row = _tail_row(row, one, place, sides, options)
+    if whole and one.mix.moved[place] and row.verdict in _CHANGED:
+        return replace(row, verdict="cannot tell", reason=_MOVED)
+    return row
 
 
 def _with_doubt(row: Row, other_load: Collection[str], by_second: bool) -> Row:
@@ -141,17 +140,19 @@ def _with_doubt(row: Row, other_load: Collection[str], by_second: bool) -> Row:
     return row
 
 
-def _tail_row(
-    row: Row, subjects: Sequence[Subject], one: Family, sides: Sides, options: Options
-) -> Row:
+def _tail_row(row: Row, one: Family, place: int, sides: Sides, options: Options) -> Row:
     """The row of a share beyond a bound, told by its quantile."""
     level = LEVELS[one.level]
-    histograms = [_histogram(sides, subjects, row.cls, side) for side in (0, 1)]
+    places, weights, tests = [place], [[1.0], [1.0]], one.vcpus
+    if row.vcpu is None:
+        places, tests = one.mix.places(one.groups, place), one.vms
+        weights = one.mix.of(places)
+    subjects = [one.items[i].subject for i in places]
+    histograms = [_histogram(sides[i], subjects, row.cls, weights[i]) for i in (0, 1)]
     before, after = (quantile(counts, level) for counts in histograms)
     row = replace(row, before=before, after=after, quantile=level)
     if row.bounds is None or row.p is None:
         return replace(row, bounds=None)
-    tests, place = _place(one, row)
     pair = histograms[0], histograms[1]
     freedom = min(tests.before.freedom[place], tests.after.freedom[place])
     t = float(student.isf(options.alpha / 2, freedom))
@@ -161,16 +162,10 @@ def _tail_row(
     return replace(told, verdict=verdict, reason=reason)
 
 
-def _place(one: Family, row: Row) -> tuple[Tested, int]:
-    if row.vcpu is None:
-        return one.vms, one.groups.keys.index((row.vm, row.cls))
-    return one.vcpus, one.items.index(Item(Subject(row.vm, row.vcpu), row.cls))
-
-
 def _histogram(
-    sides: Sides, subjects: Sequence[Subject], cls: TrapClass, side: int
+    side: Side, subjects: Sequence[Subject], cls: TrapClass, weights: Sequence[float] = ()
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    total = np.sum([times.sum(axis=0) for times in sides[side].times(subjects, cls)], axis=0)
+    total = np.sum([times.sum(axis=0) for times in side.times(subjects, cls, weights)], axis=0)
     return np.asarray(total, dtype=np.float64)
 
 
@@ -193,7 +188,7 @@ def _with_p99(row: Row, sides: Sides) -> Row:
         for subject in dict.fromkeys(s for side in sides for run in side.runs for s in run.vcpus)
         if subject.vm == row.vm and row.vcpu in (None, subject.vcpu)
     ]
-    before, after = (_histogram(sides, subjects, row.cls, side) for side in (0, 1))
+    before, after = (_histogram(side, subjects, row.cls) for side in sides)
     if not before.sum() or not after.sum():
         return row
     return replace(row, p99=(quantile(before, 0.99), quantile(after, 0.99)))

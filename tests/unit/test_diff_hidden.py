@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from lpttrace.abi import TrapClass
 from lpttrace.blocks import reduce
 from lpttrace.diff import compare
 from lpttrace.diff_types import Difference
@@ -54,3 +57,28 @@ def test_idle_vcpus_do_not_hide_the_busy_one(seed: int, idle: float) -> None:
         {("regressed", "service", 0, CTL_READ)},
         {("regressed", "service", None, CTL_READ)},
     )
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("vcpus", [2, 4])
+def test_load_that_moves_between_vcpus_that_are_not_alike_is_no_change(
+    seed: int, vcpus: int
+) -> None:
+    """One is twice as slow as the others, on both sides."""
+    slower: dict[tuple[int | None, TrapClass | None], float] = {(vcpus - 1, None): 2.0}
+    before = Plan(vcpus=vcpus, slower=slower, loads=(1.5,) * (vcpus - 1) + (0.5,))
+    after = replace(before, loads=(0.5,) * (vcpus - 1) + (1.5,))
+    found = compared(seed, before, after)
+    assert {row for row in told(found) if row[1] != "stolen"} == set()
+    worse = compared(seed, before, replace(after, slower={**slower, (None, CTL_READ): 1.2}))
+    assert ("regressed", "service", None, CTL_READ) in told(worse)
+
+
+def test_load_that_moved_altogether_cannot_be_told() -> None:
+    """There is no vCPU to compare."""
+    slower: dict[tuple[int | None, TrapClass | None], float] = {(1, None): 1.5}
+    before = Plan(vcpus=2, slower=slower, loads=(1, 0))
+    found = compared(1, before, replace(before, loads=(0, 1)))
+    assert {row for row in told(found) if row[1] != "stolen"} == set()
+    (row,) = (r for r in found.rows if (r.measure, r.cls) == ("service", CTL_READ))
+    assert row.verdict == "cannot tell" and row.reason.startswith("different workload mix")
