@@ -42,7 +42,7 @@ Exit status:
   4  not root, or the kernel is locked down
   5  bcc is missing, is another package, or cannot load the programs
   6  parts of lpttrace of different versions
-  7  `diff --fail-on VERDICT`: there is one
+  7  `diff --fail-on VERDICT`: there is one, or nothing to compare
   126, 127  COMMAND cannot be run, or is not found
   129, 130, 141, 143  hangup, Ctrl-C, stdout was closed, SIGTERM"""
 

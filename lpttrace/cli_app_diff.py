@@ -25,7 +25,7 @@ FROM and TO are times of day (UTC), +90s, +5m or +1h from the recording's begin,
 
 A row is regressed or improved if its change is at least the threshold, and would come about by
 accident with at most the chance alpha in all of the comparison. docs/diff.md explains the method.
-It ends with status 7 if --fail-on names the verdict of any row.
+It ends with status 7 if --fail-on names the verdict of any row, or no VM is on both sides.
 
 \b
 Examples:

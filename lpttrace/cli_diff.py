@@ -70,7 +70,7 @@ def report(paths: Sequence[str], html: str = "", opener: Opener = _open) -> int:
 
 
 def diff(options: DiffOptions, opener: Opener = _open) -> int:
-    """FAILED if there is a verdict that the options name."""
+    """FAILED if there is a verdict that the options name, or none because nothing is the same."""
     found = _compared(options, opener)
     if options.html:
         _write(options.html, diff_page(found))
@@ -79,6 +79,9 @@ def diff(options: DiffOptions, opener: Opener = _open) -> int:
     elif not options.html:
         sys.stdout.write(diff_text(found.difference, options.everything))
     wanted = {verdict.replace("-", " ") for verdict in options.fail_on}
+    if wanted and not found.difference.loads:
+        print("lpttrace: nothing was compared: no VM is on both sides", file=sys.stderr)
+        return FAILED
     failed = any(row.verdict in wanted for row in found.difference.rows)
     return FAILED if failed else 0
 
@@ -87,6 +90,12 @@ def _compared(options: DiffOptions, opener: Opener) -> Compared:
     group = group_of(options.vms, options.together)
     before = [_reduced(run, opener, group, options.before_window) for run in _runs(options.before)]
     after = [_reduced(run, opener, group, options.after_window) for run in _runs(options.after)]
+    if options.vms and not any(run.vcpus for run in (*before, *after)):
+        where = ", ".join(dict.fromkeys((*options.before, *options.after)))
+        raise LpttraceError(
+            f"cannot compare {where}: no VM in them matches {', '.join(options.vms)}; "
+            "lpttrace report has their names"
+        )
     judging = Options(options.alpha, options.threshold / 100)
     return compare(before, after, judging)
 

@@ -12,7 +12,7 @@ from lpttrace.diff_host import host_differences
 from lpttrace.diff_load import busier, loads, matched
 from lpttrace.diff_lpt import lpt_changes
 from lpttrace.diff_rows import rows_of
-from lpttrace.diff_sight import Blind, blind_rows, blindness
+from lpttrace.diff_sight import Blind, blind_rows, blindness, lone_rows
 from lpttrace.diff_tables import Item, Side, items_of, subjects_of
 from lpttrace.diff_tested import LEAST_TIMES
 from lpttrace.diff_types import VERDICTS, Difference, Options, Row, SideFacts
@@ -46,6 +46,7 @@ def compare(
     rows = [
         *rows_of(found, sides, options, busier(load), not blind.interrupts_on_both),
         *blind_rows(blind),
+        *lone_rows(only_before, only_after),
     ]
     difference = Difference(
         *(options, tuple(map(_facts, before)), tuple(map(_facts, after))),

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from lpttrace.abi import TrapClass
 from lpttrace.blocks_sums import Subject
+from lpttrace.diff_mix import Amounts, Mix, mix_of
 from lpttrace.diff_stats import holm
 from lpttrace.diff_tables import Groups, Item, Side
 from lpttrace.diff_tails import LEAST_CHANGE, LEVELS, Tail, tails
@@ -27,8 +28,9 @@ Sides = tuple[Side, Side]
 
 @dataclass
 class Family:
-    """vcpus is of the items, and vms of their groups without the items that are left_out, which
-    retest has found. level is one of diff_tails.LEVELS, by its place."""
+    """vcpus is of the items, and vms of their groups without the items that are left_out, with
+    the mix of vCPUs that there was before, which retest has found. amounts are of samples of the
+    items. level is one of diff_tails.LEVELS, by its place."""
 
     measure: str
     items: Sequence[Item]
@@ -36,20 +38,24 @@ class Family:
     vcpus: Tested
     p_vcpus: Array
     differs: Flags
-    retest: Callable[[Flags], Tested]
+    amounts: Amounts
+    retest: Callable[[Mix], Tested]
     level: int = 0
 
     def __post_init__(self) -> None:
         """At first nothing is left out."""
-        self.left_out: Flags = np.zeros(len(self.items), dtype=bool)
-        self.vms = self.retest(self.left_out)
+        self._test(np.zeros(len(self.items), dtype=bool))
         self.corrected_vcpus = self.corrected_vms = np.zeros(0)
 
     def leave_out(self, left_out: Flags) -> None:
         """Test VMs anew, without these items."""
         if (left_out != self.left_out).any():
-            self.left_out = left_out
-            self.vms = self.retest(left_out)
+            self._test(left_out)
+
+    def _test(self, left_out: Flags) -> None:
+        self.left_out = left_out
+        self.mix = mix_of(self.groups, self.amounts, left_out)
+        self.vms = self.retest(self.mix)
 
 
 def family(
@@ -60,13 +66,14 @@ def family(
     groups = Groups.of(items)
     scale = _scale(measure, by_interrupt)
 
-    def retest(left_out: Flags) -> Tested:
-        before, after = (groups.together(table, left_out) for table in (one, other))
+    def retest(mix: Mix) -> Tested:
+        before, after = (groups.together(*pair) for pair in zip((one, other), mix.weights))
         return tested(before, after, options.alpha, scale)
 
     vcpus = tested(one, other, options.alpha, scale)
     p, differs = apart(vcpus, groups, options.threshold)
-    return Family(measure, items, groups, vcpus, p, differs, retest)
+    amounts = vcpus.before.under / scale, vcpus.after.under / scale
+    return Family(measure, items, groups, vcpus, p, differs, amounts, retest)
 
 
 def _scale(measure: str, by_interrupt: bool) -> float:
@@ -85,8 +92,13 @@ def tail_families(sides: Sides, items: Sequence[Item], options: Options) -> list
     ]
 
 
-def _tail(sides: Sides, subjects: Sequence[Subject], cls: TrapClass) -> Tail:
-    before, after = (side.times(subjects, cls) for side in sides)
+def _tail(
+    sides: Sides,
+    subjects: Sequence[Subject],
+    cls: TrapClass,
+    weights: Sequence[Sequence[float]] = ((), ()),
+) -> Tail:
+    before, after = (side.times(subjects, cls, w) for side, w in zip(sides, weights))
     return tails(before, after)
 
 
@@ -98,19 +110,21 @@ def _tail_family(
     level: int,
     options: Options,
 ) -> Family:
-    def retest(left_out: Flags) -> Tested:
-        subjects: list[list[Subject]] = [[] for _ in groups.keys]
-        for place, group in enumerate(groups.where):
-            if not left_out[place]:
-                subjects[group].append(items[place].subject)
-        together = [_tail(sides, s, cls) for s, (_, cls) in zip(subjects, groups.keys)]
-        rates = [_rate(sides[0], s, tail) for s, tail in zip(subjects, together)]
+    def retest(mix: Mix) -> Tested:
+        together, rates = [], []
+        for group, (_, cls) in enumerate(groups.keys):
+            places = mix.places(groups, group)
+            subjects = [items[place].subject for place in places]
+            tail = _tail(sides, subjects, cls, mix.of(places))
+            together.append(tail)
+            rates.append(_rate(sides[0], subjects, tail))
         return tails_tested(together, level, np.array(rates), options.alpha)
 
     rates = np.array([_rate(sides[0], [i.subject], tail) for i, tail in zip(items, found)])
     vcpus = tails_tested(found, level, rates, options.alpha)
     p, differs = apart(vcpus, groups, LEAST_CHANGE)
-    return Family("tail", items, groups, vcpus, p, differs, retest, level)
+    amounts = vcpus.before.under, vcpus.after.under
+    return Family("tail", items, groups, vcpus, p, differs, amounts, retest, level)
 
 
 def _rate(side: Side, subjects: Sequence[Subject], tail: Tail) -> float:

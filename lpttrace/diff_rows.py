@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Optional
 
@@ -14,9 +14,8 @@ from lpttrace.abi import TrapClass, timer_of_register
 from lpttrace.blocks import Subject
 from lpttrace.blocks_rows import LATENESS
 from lpttrace.diff_families import Family, Sides
-from lpttrace.diff_tables import Item
+from lpttrace.diff_tables import Item, Side
 from lpttrace.diff_tails import LEVELS, quantile, quantile_bounds
-from lpttrace.diff_tested import Tested
 from lpttrace.diff_types import Bounds, Options, Row
 from lpttrace.diff_verdict import row_of, tail_judged
 
@@ -24,6 +23,7 @@ __all__ = ["rows_of"]
 
 _CHANGED = ("regressed", "improved")
 _OTHER_MIX = "different workload mix: how often guests make this call is their choice"
+_MOVED = "different workload mix: most of it is on other vCPUs than before"
 _OTHER_LOAD = "different load: the VM is busier on one side, and this depends on it"
 _NO_UNIT = "nothing to measure guest work by: timer interrupts cannot be seen"
 
@@ -41,47 +41,53 @@ def rows_of(
     rows: list[Row] = []
     tail_rows: dict[Key, list[Row]] = {}
     for one in found:
-        for row, subjects in _of_family(one, options):
+        for row in _of_family(one, sides, options):
+            doubted = _with_doubt(row, other_load, by_second)
             if one.measure == "tail":
-                level_row = _tail_row(row, subjects, one, sides, options)
-                doubted = _with_doubt(level_row, other_load, by_second)
                 tail_rows.setdefault(_key(row), []).append(doubted)
             else:
-                rows.append(_with_doubt(row, other_load, by_second))
-    explained = {_key(row) for row in rows if row.measure == "service" and row.verdict in _CHANGED}
-    telling = [_most_telling(levels) for levels in tail_rows.values()]
+                rows.append(doubted)
+    means = {
+        _key(row): row.verdict
+        for row in rows
+        if row.measure == "service" and row.verdict in _CHANGED
+    }
     rows = [_with_p99(row, sides) for row in rows]
-    return rows + [row for row in telling if not _explains(explained, row)]
+    for levels in tail_rows.values():
+        rows += _telling([row for row in levels if not _explains(means, row)])
+    return rows
 
 
 def _key(row: Row) -> Key:
     return row.vm, row.vcpu, row.cls
 
 
-def _explains(explained: Collection[Key], row: Row) -> bool:
-    """A mean that changed has another tail, on all vCPUs that it changed on."""
-    return _key(row) in explained or (row.vm, None, row.cls) in explained
+def _explains(means: Mapping[Key, str], row: Row) -> bool:
+    """A mean that changed has another tail, on all vCPUs that it changed on; but one that got
+    better has no tail that got worse, or seems to."""
+    seems = "regressed" if row.bounds and row.bounds.change > 0 else "improved"
+    verdict = row.verdict if row.verdict in _CHANGED else seems
+    return verdict in (means.get(_key(row)), means.get((row.vm, None, row.cls)))
 
 
-def _of_family(one: Family, options: Options) -> Iterator[tuple[Row, list[Subject]]]:
-    """Rows, with the vCPUs that they are about."""
-    members: list[list[Subject]] = [[] for _ in one.groups.keys]
-    for place, item in enumerate(one.items):
-        if not one.left_out[place]:
-            members[one.groups.where[place]].append(item.subject)
-        elif one.differs[place] and one.corrected_vcpus[place] < options.alpha:
-            p = float(one.corrected_vcpus[place])
-            yield _row(item, False, one, one.vcpus, place, p, options), [item.subject]
+def _of_family(one: Family, sides: Sides, options: Options) -> Iterator[Row]:
+    def row_of_vcpu(place: int, p: float) -> Row:
+        item = one.items[place]
+        return _row((item, False), one, place, p, sides, options)
+
+    for place in np.flatnonzero(one.left_out):
+        if one.differs[place] and one.corrected_vcpus[place] < options.alpha:
+            yield row_of_vcpu(place, float(one.corrected_vcpus[place]))
     for place, (vm, cls) in enumerate(one.groups.keys):
-        if one.vms.there[place] and members[place]:
+        if one.vms.there[place]:
             p, item = float(one.corrected_vms[place]), Item(Subject(vm, 0), cls)
-            row = _row(item, True, one, one.vms, place, p, options)
+            row = _row((item, True), one, place, p, sides, options)
             alone = _alone(one, place) if row.verdict in _CHANGED else None
             if alone is None:
-                yield row, members[place]
-            else:
-                item = one.items[alone]
-                yield _row(item, False, one, one.vcpus, alone, p, options), [item.subject]
+                yield row
+                continue
+            own = row_of_vcpu(alone, max(p, float(one.vcpus.change.p[alone])))
+            yield own if own.verdict == row.verdict else row
 
 
 def _alone(one: Family, group: int) -> Optional[int]:
@@ -97,17 +103,28 @@ def _alone(one: Family, group: int) -> Optional[int]:
         whole = float(np.log(one.vms.change.ratio[group]))
     if abs(float(np.median(logs))) >= abs(whole) / 2:
         return None
-    return int(members[np.argmax(logs * np.sign(whole))])
+    found = one.vcpus.change
+    sure = one.vcpus.enough & ((found.low > 1) if whole > 0 else (found.high < 1))
+    away = np.where(sure[members], logs * np.sign(whole), -np.inf)
+    return int(members[np.argmax(away)]) if sure[members].any() else None
 
 
 def _row(
-    item: Item, whole: bool, one: Family, tests: Tested, place: int, p: float, options: Options
+    about: tuple[Item, bool],
+    one: Family,
+    place: int,
+    p: float,
+    sides: Sides,
+    options: Options,
 ) -> Row:
-    row = row_of(item, whole, one.measure, tests, place, p, options)
-    if one.measure != "tail":
-        return row
-    # Kept for _tail_row: what the interval of the quantile is made from.
-    return replace(row, quantile=LEVELS[one.level])
+    """Of an item, or of the whole VM."""
+    item, whole = about
+    row = row_of(item, whole, one.measure, one.vms if whole else one.vcpus, place, p, options)
+    if one.measure == "tail":
+        row = _tail_row(row, one, place, sides, options)
+    if whole and one.mix.moved[place] and row.verdict in _CHANGED:
+        return replace(row, verdict="cannot tell", reason=_MOVED)
+    return row
 
 
 def _with_doubt(row: Row, other_load: Collection[str], by_second: bool) -> Row:
@@ -123,17 +140,19 @@ def _with_doubt(row: Row, other_load: Collection[str], by_second: bool) -> Row:
     return row
 
 
-def _tail_row(
-    row: Row, subjects: Sequence[Subject], one: Family, sides: Sides, options: Options
-) -> Row:
+def _tail_row(row: Row, one: Family, place: int, sides: Sides, options: Options) -> Row:
     """The row of a share beyond a bound, told by its quantile."""
     level = LEVELS[one.level]
-    histograms = [_histogram(sides, subjects, row.cls, side) for side in (0, 1)]
+    places, weights, tests = [place], [[1.0], [1.0]], one.vcpus
+    if row.vcpu is None:
+        places, tests = one.mix.places(one.groups, place), one.vms
+        weights = one.mix.of(places)
+    subjects = [one.items[i].subject for i in places]
+    histograms = [_histogram(sides[i], subjects, row.cls, weights[i]) for i in (0, 1)]
     before, after = (quantile(counts, level) for counts in histograms)
-    row = replace(row, before=before, after=after)
+    row = replace(row, before=before, after=after, quantile=level)
     if row.bounds is None or row.p is None:
         return replace(row, bounds=None)
-    tests, place = _place(one, row)
     pair = histograms[0], histograms[1]
     freedom = min(tests.before.freedom[place], tests.after.freedom[place])
     t = float(student.isf(options.alpha / 2, freedom))
@@ -143,25 +162,21 @@ def _tail_row(
     return replace(told, verdict=verdict, reason=reason)
 
 
-def _place(one: Family, row: Row) -> tuple[Tested, int]:
-    if row.vcpu is None:
-        return one.vms, one.groups.keys.index((row.vm, row.cls))
-    return one.vcpus, one.items.index(Item(Subject(row.vm, row.vcpu), row.cls))
-
-
 def _histogram(
-    sides: Sides, subjects: Sequence[Subject], cls: TrapClass, side: int
+    side: Side, subjects: Sequence[Subject], cls: TrapClass, weights: Sequence[float] = ()
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    total = np.sum([times.sum(axis=0) for times in sides[side].times(subjects, cls)], axis=0)
+    total = np.sum([times.sum(axis=0) for times in side.times(subjects, cls, weights)], axis=0)
     return np.asarray(total, dtype=np.float64)
 
 
-def _most_telling(levels: Sequence[Row]) -> Row:
-    changed = [row for row in levels if row.verdict in _CHANGED]
-    if changed:
-        return min(changed, key=lambda row: (row.p, -abs(row.effect_ns)))
-    told = [row for row in levels if row.verdict == "same"]
-    return told[-1] if told else levels[0]
+def _telling(levels: Sequence[Row]) -> Iterator[Row]:
+    """The row that says most, but one that got better hides none that got worse."""
+    for verdict in _CHANGED:
+        changed = [row for row in levels if row.verdict == verdict]
+        if changed:
+            yield min(changed, key=lambda row: (row.p, -abs(row.effect_ns)))
+    if levels and not any(row.verdict in _CHANGED for row in levels):
+        yield next((row for row in reversed(levels) if row.verdict == "same"), levels[0])
 
 
 def _with_p99(row: Row, sides: Sides) -> Row:
@@ -173,7 +188,7 @@ def _with_p99(row: Row, sides: Sides) -> Row:
         for subject in dict.fromkeys(s for side in sides for run in side.runs for s in run.vcpus)
         if subject.vm == row.vm and row.vcpu in (None, subject.vcpu)
     ]
-    before, after = (_histogram(sides, subjects, row.cls, side) for side in (0, 1))
+    before, after = (_histogram(side, subjects, row.cls) for side in sides)
     if not before.sum() or not after.sum():
         return row
     return replace(row, p99=(quantile(before, 0.99), quantile(after, 0.99)))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What cannot be compared, because a probe is missing on one side. Pure."""
+"""What cannot be compared, because a probe, or a VM, is missing on one side. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lpttrace.abi import TrapClass
@@ -13,7 +13,7 @@ from lpttrace.diff_types import Row
 from lpttrace.model import not_visible
 from lpttrace.model_time import NEEDS
 
-__all__ = ["Blind", "blind_rows", "blindness", "lacking"]
+__all__ = ["Blind", "blind_rows", "blindness", "lacking", "lone_rows"]
 
 _KINDS = {
     "hypercall": "hypercalls",
@@ -78,3 +78,14 @@ def blind_rows(blind: Blind) -> Iterator[Row]:
             f"probe missing on one side ({side}): {reason}",
             *(None, None, None, None, 0.0),
         )
+
+
+def lone_rows(only_before: Iterable[str], only_after: Iterable[str]) -> Iterator[Row]:
+    """One for each VM without a counterpart."""
+    for names, side in ((only_before, "before"), (only_after, "after")):
+        for name in names:
+            yield Row(
+                *(name, None, TrapClass("", "everything", ""), "service", "cannot tell"),
+                f"VM on one side only: seen {side} and no other of its name to compare it with",
+                *(None, None, None, None, 0.0),
+            )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import numpy as np
 import numpy.typing as npt
@@ -30,25 +30,36 @@ _MOST_CORRELATION = 0.9
 # Of something that was counted so rarely, the blocks do not show how much it varies.
 _RARE = 50
 
+# What never occurred is taken as so much of one event.
+_HALF = 0.5
+
 
 class Sums(NamedTuple):
-    """Of one recording, numerators and denominators of the same ratios: [ratios, blocks]."""
+    """Of one recording, numerators and denominators of the same ratios: [ratios, blocks]. events
+    is how many things the numerators are sums of; None where they count these."""
 
     over: Array
     under: Array
+    events: Optional[Array] = None
+
+    def counted(self) -> Array:
+        """Of each block, the things in the numerator."""
+        return self.over if self.events is None else self.events
 
 
 @dataclass(frozen=True)
 class Estimate:
     """Ratios on one side; [ratios] each.
 
-    variance is that of the logarithm, freedom its degrees of freedom. blocks is how many
-    independent ones there were, joined how many neighbours were made one.
+    variance is that of the logarithm, freedom its degrees of freedom. events is how many things
+    the numerator is a sum of. blocks is how many independent ones there were, joined how many
+    neighbours were made one.
     """
 
     value: Array
     over: Array
     under: Array
+    events: Array
     variance: Array
     freedom: Array
     blocks: Array
@@ -78,23 +89,26 @@ def estimate(runs: Sequence[Sums]) -> Estimate:
     """Of one side: the ratio of all sums, with the spread within recordings and between them."""
     over = np.sum([run.over.sum(axis=1) for run in runs], axis=0)
     under = np.sum([run.under.sum(axis=1) for run in runs], axis=0)
-    rare = over < 0.5
-    seen = np.where(rare, 0.5, over)
+    never = over <= 0
+    events = np.where(never, 0.0, np.sum([run.counted().sum(axis=1) for run in runs], axis=0))
     with np.errstate(divide="ignore", invalid="ignore"):
-        value = seen / under
+        value = over / under
         residuals = [run.over - value[:, None] * run.under for run in runs]
         spreads = [_spread(np.nan_to_num(residual)) for residual in residuals]
         within = np.sum([spread.square for spread in spreads], axis=0)
         between = _between(residuals) if len(runs) > 1 else np.zeros_like(within)
-        variance = np.maximum(within, between) / seen**2
+        variance = np.maximum(within, between) / over**2
     blocks = np.sum([spread.blocks for spread in spreads], axis=0)
     freedom = blocks - 1 if len(runs) == 1 else np.full_like(value, len(runs) - 1)
+    if any(run.events is not None for run in runs):
+        # So few say little of how much they differ, however many blocks there are.
+        freedom = np.minimum(freedom, np.maximum(1, events - 1))
     return Estimate(
-        np.where(rare, 0.0, value),
-        *(over, under),
-        np.where(rare, 2 / seen, variance),
+        np.where(never, 0.0, value),
+        *(over, under, events),
+        np.where(never, 2 / _HALF, variance),
         # What never occurred is known by its Poisson distribution, not by its blocks.
-        np.where(rare, 1e3, freedom),
+        np.where(never, 1e3, freedom),
         blocks,
         np.max([spread.joined for spread in spreads], axis=0),
         len(runs),
@@ -152,35 +166,73 @@ def _correlation(batches: Array) -> Array:
 
 
 def change(before: Estimate, after: Estimate, alpha: float) -> Change:
-    """Student's t of the difference of the logarithms, with the degrees of Welch."""
+    """Student's t of the difference of the logarithms, with the degrees of Welch; of what occurred
+    on one side only, how likely that is by chance."""
     one, other = _with_runs(before, after), _with_runs(after, before)
     variance = one + other
     with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = variance**2 / (one**2 / before.freedom + other**2 / after.freedom)
-        freedom = np.where(variance > 0, freedom, 1e9)
-        log = np.log(_never_zero(after) / _never_zero(before))
+        freedom = _freedom(before, after, one, other)
+        log = np.log(_never_zero(after, before) / _never_zero(before, after))
         error = np.sqrt(variance)
         p = 2 * student.sf(np.abs(log) / error, freedom)
         reach = student.isf(alpha / 2, freedom) * error
         low, high = np.exp(log - reach), np.exp(log + reach)
+        new, gone = _appeared(before, after, alpha), _appeared(after, before, alpha)
+        low = np.where(new.only, new.least, low)
+        high = np.where(gone.only, 1 / gone.least, high)
+        p = np.where(new.only, new.p, np.where(gone.only, gone.p, p))
     ratio = np.divide(after.value, before.value, out=np.exp(log), where=before.value > 0)
     return Change(ratio, low, high, np.where(np.isnan(p), 1.0, p))
 
 
-def _never_zero(side: Estimate) -> Array:
-    return np.asarray(np.where(side.value > 0, side.value, 0.5 / np.maximum(side.under, 1e-300)))
+def _never_zero(side: Estimate, other: Estimate) -> Array:
+    """Half an event, of the size that they have on the other side, where there was none."""
+    size = np.where(other.events > 0, other.over / np.maximum(other.events, 1e-300), 1.0)
+    half = _HALF * size / np.maximum(side.under, 1e-300)
+    return np.asarray(np.where(side.value > 0, side.value, half))
+
+
+class _Appeared(NamedTuple):
+    """only says of what never occurred on one side but on the other; least is the lower bound of
+    the ratio, p the chance that all that occurred fell on that side."""
+
+    only: npt.NDArray[np.bool_]
+    least: Array
+    p: Array
+
+
+def _appeared(without: Estimate, having: Estimate, alpha: float) -> _Appeared:
+    """Binomial, by as many independent events as the sum varies like. How many these are is
+    known by so many blocks or runs only, hence Student's t of the root of the deviance, too."""
+    lent = having.runs if without.runs == 1 else 1
+    worth = 1 / np.maximum(having.variance * lent, 1 / np.maximum(having.events, 1e-300))
+    deviance = worth * np.log1p(without.under / having.under)
+    p = 2 * np.maximum(np.exp(-deviance), student.sf(np.sqrt(2 * deviance), having.freedom))
+    wanted = student.isf(alpha / 2, having.freedom) ** 2 / 2
+    share = np.exp(-np.maximum(wanted, -np.log(alpha / 2)) / worth)
+    least = share / (1 - share) * without.under / having.under
+    only = (without.events <= 0) & (having.events > 0)
+    return _Appeared(only, least, np.minimum(1.0, p))
 
 
 def _with_runs(side: Estimate, other: Estimate) -> Array:
     """Variances; a side of one recording varies from run to run as the other does."""
-    variance = np.where(side.over < _RARE, np.maximum(side.variance, _poisson(side)), side.variance)
+    poisson = 1 / np.maximum(side.events, _HALF)
+    rare = side.events < _RARE
+    variance = np.where(rare, np.maximum(side.variance, poisson), side.variance)
     if side.runs == 1 and other.runs > 1:
         variance = np.maximum(variance, other.variance * other.runs)
     return np.asarray(variance)
 
 
-def _poisson(side: Estimate) -> Array:
-    return np.asarray(1 / np.maximum(side.over, 0.5))
+def _freedom(before: Estimate, after: Estimate, one: Array, other: Array) -> Array:
+    """Welch's, of these variances; how much a lone run varies is known no better than how much
+    the runs of the other side do, from which it is taken."""
+    if min(before.runs, after.runs) == 1 < max(before.runs, after.runs):
+        return before.freedom if before.runs > 1 else after.freedom
+    variance = one + other
+    welch = variance**2 / (one**2 / before.freedom + other**2 / after.freedom)
+    return np.asarray(np.where(variance > 0, welch, 1e9))
 
 
 def holm(p: Array) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import NamedTuple, Optional
 
 import numpy as np
@@ -63,22 +64,28 @@ class Groups:
         where = [places.setdefault((i.subject.vm, i.cls), len(places)) for i in items]
         return cls(tuple(places), np.array(where, dtype=np.int64))
 
-    def sum(self, values: Array, left_out: npt.NDArray[np.bool_]) -> Array:
-        """Of the items of each group, but for those left out."""
+    def sum(self, values: Array, weights: Array) -> Array:
+        """Of the items of each group, each as often as it weighs."""
         total = np.zeros((len(self.keys), *values.shape[1:]))
-        np.add.at(total, self.where[~left_out], values[~left_out])
+        np.add.at(total, self.where, (values.T * weights).T)
         return total
 
-    def together(self, table: Table, left_out: npt.NDArray[np.bool_]) -> Table:
+    def together(self, table: Table, weights: Array) -> Table:
         """A table with a row for each group."""
+        # Events were as many as there were: they say how much is known.
+        kept = (weights > 0).astype(np.float64)
         runs = tuple(
-            Sums(self.sum(r.over, left_out), self.sum(r.under, left_out)) for r in table.runs
+            Sums(
+                *(self.sum(run.over, weights), self.sum(run.under, weights)),
+                None if run.events is None else self.sum(run.events, kept),
+            )
+            for run in table.runs
         )
         over = np.sum([run.over.sum(axis=1) for run in table.runs], axis=0)
-        total = self.sum(over, left_out)
-        weighed = self.sum(table.weight * over, left_out)
+        total = self.sum(over, weights)
+        weighed = self.sum(table.weight * over, weights)
         weight = np.divide(weighed, total, out=np.zeros_like(total), where=total > 0)
-        return Table(runs, self.sum(table.exposure, left_out), weight)
+        return Table(runs, self.sum(table.exposure, kept), weight)
 
 
 def subjects_of(sides: Sequence[Side]) -> list[Subject]:
@@ -142,24 +149,41 @@ class Side:
             )
         )
 
-    def times(self, subjects: Sequence[Subject], cls: TrapClass) -> list[Array]:
-        """Of each recording the histograms of these vCPUs together, [blocks, BUCKETS]."""
+    def times(
+        self, subjects: Sequence[Subject], cls: TrapClass, weights: Sequence[float] = ()
+    ) -> list[Array]:
+        """Of each recording the histograms of these vCPUs together, each as often as it weighs, or
+        once: [blocks, BUCKETS]."""
         found = []
         for run in self.runs:
-            rows = [run.rows[s, cls] for s in subjects if (s, cls) in run.rows]
-            found.append(run.times[rows].sum(axis=0, dtype=np.float64))
+            pairs = zip(subjects, weights or repeat(1.0))
+            there = [(run.rows[s, cls], w) for s, w in pairs if (s, cls) in run.rows]
+            rows, factors = [row for row, _ in there], np.array([w for _, w in there])
+            found.append(np.tensordot(factors, run.times[rows], 1))
         return found
 
 
 def _sums(run: Blocks, items: Sequence[Item], measure: str, by_interrupt: bool) -> Sums:
     if measure == "stolen":
-        return Sums(_column(run, items, "served_ns"), _exposure(run, items) * 1e9)
+        stolen = _column(run, items, "served_ns")
+        return Sums(stolen, _exposure(run, items) * 1e9, _steals(stolen))
     if measure == "frequency":
         unit = _interrupts(run, items) if by_interrupt else _exposure(run, items)
         return Sums(_column(run, items, "count"), unit)
-    columns = {"service": ("served_ns", "served"), "out": ("out", "count")}
-    over, under = columns.get(measure, ("user_ns", "count"))
-    return Sums(_column(run, items, over), _column(run, items, under))
+    if measure == "out":
+        return Sums(_column(run, items, "out"), _column(run, items, "count"))
+    columns = {"service": ("served_ns", "served", "served"), "vmm": ("user_ns", "count", "user")}
+    return Sums(*(_column(run, items, name) for name in columns[measure]))
+
+
+def _steals(stolen: Array) -> Array:
+    """How often time was stolen is not counted, only how often the guest was told how much: as
+    many times as leave, by Poisson, so many blocks without any."""
+    found = stolen > 0
+    blocks = found.shape[1]
+    share = np.minimum(found.mean(axis=1), 1 - 0.5 / blocks)
+    each = np.divide(-np.log1p(-share), share, out=np.zeros_like(share), where=share > 0)
+    return np.asarray(found * each[:, None])
 
 
 def _column(run: Blocks, items: Sequence[Item], name: str) -> Array:

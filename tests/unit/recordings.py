@@ -66,7 +66,7 @@ LOAD = {
 class Plan:
     """A run, and what is changed in it: slower is a factor by vCPU (None: all) and class (None:
     all); extra traps per interrupt; slow a share of traps and how many times slower these are; late
-    how many times later interrupts are.
+    how many times later interrupts are. loads is how busy each vCPU is, as busy is for all.
     """
 
     seconds: int = 120
@@ -80,6 +80,7 @@ class Plan:
     squeezed: bool = False
     late: float = 1.0
     run_noise: float = 0.0
+    loads: tuple[float, ...] = ()
 
     def factor(self, vcpu: int, cls: TrapClass) -> float:
         """By how much traps of the class are slower there."""
@@ -194,6 +195,7 @@ def _counted(
 class _Vcpu:
     def __init__(self, random: np.random.Generator, plan: Plan, vm: VmKey, number: int) -> None:
         self.name = vm, number, 100 * vm.index + number + 1
+        plan = replace(plan, busy=plan.busy * (plan.loads[number] if plan.loads else 1.0))
         n = int(plan.seconds / plan.interval) + 1
         load = _wandering(random, n, 0.2, 0.95) * (0.7 + 0.2 * number)
         ticks = random.poisson(250 * plan.busy * plan.interval * load)

@@ -42,6 +42,7 @@ def recordings() -> Mapping[str, Recording]:
         "renamed": renamed,
         "no-interrupts": record(14).without("kvm_timer_update_irq"),
         "blind": blind,
+        "two": record(17, names=("web", "db")),
         "nasty": record(15, Plan(seconds=30), (NASTY, "b$x_{$")),
         "hostile": record(15, Plan(seconds=30), (NASTY,)).hostile(NASTY),
         "short": Recording(HOST, record(16, Plan(seconds=1)).made[:1]),
@@ -115,11 +116,32 @@ def test_a_lone_vm_is_the_same_under_another_name(capsys: pytest.CaptureFixture[
 def test_vms_by_pattern(capsys: pytest.CaptureFixture[str]) -> None:
     _, text = diffed(capsys, "before", "renamed", together=["web*"], as_json=True)
     assert {row["vm"] for row in json.loads(text)["rows"]} == {"web*"}
-    _, text = diffed(capsys, "before", "slower", vms=["db"], as_json=True)
-    assert json.loads(text)["rows"] == []
+    with pytest.raises(LpttraceError, match="compare before, slower: no VM in them matches db"):
+        diffed(capsys, "before", "slower", vms=["db"])
 
 
-@pytest.mark.parametrize("other", ["before", "slower", "elsewhere", "blind", "nasty"])
+@pytest.mark.parametrize("verdict", ["regressed", "improved", "cannot-tell"])
+def test_nothing_compared_is_no_success(verdict: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = DiffOptions(["before"], ["nasty"], fail_on=[verdict])
+    assert diff(options, opened) == FAILED
+    output = capsys.readouterr()
+    assert "nothing was compared: no VM is on both sides" in output.err
+    assert "cannot tell: VM on one side only: seen before" in output.out
+    assert "cannot tell: VM on one side only: seen after" in output.out
+
+
+def test_a_vm_on_one_side_only_cannot_be_told(capsys: pytest.CaptureFixture[str]) -> None:
+    status, text = diffed(capsys, "before", "two", fail_on=["cannot-tell"], as_json=True)
+    found = json.loads(text)
+    rows = [row for row in found["rows"] if (row["reason"] or "").startswith("VM on one side")]
+    assert [(row["vm"], row["kind"], row["verdict"]) for row in rows] == [
+        ("db", None, "cannot tell")
+    ]
+    assert found["only_after"] == ["db"] and status == FAILED
+    assert diffed(capsys, "before", "two", fail_on=["regressed"])[0] == 0
+
+
+@pytest.mark.parametrize("other", ["before", "slower", "elsewhere", "blind", "nasty", "two"])
 def test_json_is_as_the_schema_says(capsys: pytest.CaptureFixture[str], other: str) -> None:
     _, text = diffed(capsys, "before", other, as_json=True)
     schema = json.loads((DOCS / "diff.schema.json").read_text())
