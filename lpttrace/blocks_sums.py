@@ -23,7 +23,9 @@ _HISTOGRAM_BYTES = 8 * BUCKETS
 # Where the count of each bucket is among the lanes of a Histogram.
 _LANES = [bucket // 2 + (BUCKETS // 2) * (bucket % 2) for bucket in range(BUCKETS)]
 
-_Vcpu = tuple[VmKey, int]
+# With when it was first seen: a number that went and came back is there twice, and counts from 0
+# again. Not with its thread, which may change while it counts on.
+_Vcpu = tuple[VmKey, int, int]
 
 _AT_ONCE = 256
 
@@ -129,11 +131,15 @@ class Sums:
 
     def _expose(self, snapshot: Snapshot, block: int, since_ns: int) -> None:
         alive = {vm.key for vm in snapshot.vms if vm.alive}
+        born: dict[tuple[VmKey, int], int] = {}
         for vcpu in snapshot.vcpus:
-            name = self._names[vcpu.vm]
-            if name is not None and vcpu.vm in alive:
-                seen_ns = max(since_ns, vcpu.seen_ns)
-                place = self._vcpus[Subject(name, vcpu.vcpu)]
+            number = vcpu.vm, vcpu.vcpu
+            born[number] = min(born.get(number, vcpu.seen_ns), vcpu.seen_ns)
+        for (vm, vcpu_id), seen_ns in born.items():
+            name = self._names[vm]
+            if name is not None and vm in alive:
+                seen_ns = max(since_ns, seen_ns)
+                place = self._vcpus[Subject(name, vcpu_id)]
                 self._exposure[place, block] += max(0, snapshot.end_ns - seen_ns) / 1e9
 
     def halve(self) -> None:
@@ -172,7 +178,7 @@ class Sums:
             name = self._names[vcpu.vm]
             if name is not None:
                 place = self._place(Subject(name, vcpu.vcpu))
-                key = vcpu.vm, vcpu.vcpu
+                key = vcpu.vm, vcpu.vcpu, vcpu.seen_ns
                 known = self._known[key] = before.get(key, {})
                 new.take(vcpu, known, partial(self._row, place))
         self._make_room()
