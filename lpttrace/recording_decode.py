@@ -35,7 +35,7 @@ from lpttrace.snapshot import (
 )
 from lpttrace.snapshot_upkeep import ProgramRuns, Room, Upkeep
 
-__all__ = ["NONSENSE", "apply", "first_change", "shape", "shape_of", "unfold"]
+__all__ = ["NONSENSE", "apply", "ends_in", "first_change", "shape", "shape_of", "unfold"]
 
 NONSENSE = (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError)
 """What is raised for what makes no sense."""
@@ -75,6 +75,19 @@ def shape_of(change: Any) -> tuple[int, Any]:
         _numbers(numbers)
     states = [(alive, told or None) for alive, told in lives]
     return unix_ns, (keys, states, names)
+
+
+def ends_in(plain: bytes) -> Mapping[VmKey, int]:
+    """VMs that are not alive in frames of a block, and the end of the first such frame."""
+    found: dict[VmKey, int] = {}
+    keys: list[VmKey] = []
+    for _, _, end_ns, _, _, now, vms, *_ in changes_in(plain, (2, 5, 6)):
+        _numbers((end_ns,))
+        keys = keys if now is None else _keys(now)
+        for place, _, alive, *_ in vms:
+            if alive is not True:
+                found.setdefault(keys[place], end_ns)
+    return found
 
 
 def shape(snapshot: Snapshot) -> Any:

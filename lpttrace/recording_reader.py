@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, BinaryIO, Optional
 
 from lpttrace.recording_blocks import Block, BlockFrames, First
-from lpttrace.recording_decode import NONSENSE, apply, first_change, shape_of, unfold
+from lpttrace.recording_decode import NONSENSE, apply, ends_in, first_change, shape_of, unfold
 from lpttrace.recording_encode import NO_FRAME
 from lpttrace.recording_format import (
     BLOCK_BYTES,
@@ -28,6 +28,7 @@ from lpttrace.recording_format import (
 )
 from lpttrace.recording_schema import Schema, parse_schema
 from lpttrace.recording_types import Frame, RecordedHost
+from lpttrace.snapshot import VmKey
 
 __all__ = ["Recording"]
 
@@ -131,6 +132,14 @@ class Recording(BlockFrames):
         except NONSENSE:
             self._ends(block.offset)
             return None
+
+    def ends_of(self, block: Block) -> Mapping[VmKey, int]:
+        """VMs that are not alive in it, and since when; none if it is damaged."""
+        plain = self._plain(block)
+        try:
+            return {} if plain is None else ends_in(plain)
+        except NONSENSE:
+            return {}
 
     def frames_of(self, block: Block) -> Iterator[Frame]:
         """All of them; fewer if it is damaged."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +13,7 @@ from lpttrace.recording_blocks import Block, BlockFrames, First
 from lpttrace.recording_format import MAGIC, RecordingError
 from lpttrace.recording_reader import Recording
 from lpttrace.recording_types import Frame, RecordedHost
+from lpttrace.snapshot import VmKey
 
 __all__ = ["RecordingSet", "open_recordings", "recordings_in", "runs_of"]
 
@@ -122,6 +123,10 @@ class RecordingSet(BlockFrames):
         """Its first frame; None if it is damaged, or behind what is."""
         part = self._of[block]
         return None if part.is_end(block) else part.first_of(block)
+
+    def ends_of(self, block: Block) -> Mapping[VmKey, int]:
+        """VMs that are not alive in it, and since when."""
+        return self._of[block].ends_of(block)
 
     def follows(self, block: Block, last_ns: int, end_ns: int) -> bool:
         """Whether time goes on."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Optional
 
@@ -49,6 +49,14 @@ class Thin(Recording):
                 due = frame.unix_ns + every_ns
                 self.decoded += 1
                 yield frame
+
+    def ends(self, begin_ns: int, end_ns: int) -> Mapping[VmKey, int]:
+        found: dict[VmKey, int] = {}
+        for frame in self.made:
+            for vm in frame.snapshot.vms:
+                if begin_ns <= frame.unix_ns <= end_ns and not vm.alive:
+                    found.setdefault(vm.key, frame.snapshot.end_ns)
+        return found
 
 
 @pytest.mark.parametrize("seconds", [1, 10, 63, 64, 65, 127, 128, 129, 300])
