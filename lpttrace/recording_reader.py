@@ -44,7 +44,7 @@ class Recording(BlockFrames):
         self._file, self._size = _open(path)
         try:
             check_start(self._file.read(START_BYTES), path)
-            self._host, self._schema, self._id = self._begin()
+            self._host, self._schema, self._run, self._id = self._begin()
             self.blocks = tuple(self._index())
         except BaseException:
             self._file.close()
@@ -64,6 +64,11 @@ class Recording(BlockFrames):
         return self._host
 
     @property
+    def run(self) -> Optional[bytes]:
+        """The same for all files that one `record` has written; None if this has none."""
+        return self._run
+
+    @property
     def problem(self) -> Optional[str]:
         """Where it is cut off or damaged, as far as it has been read."""
         return self._problem
@@ -78,7 +83,7 @@ class Recording(BlockFrames):
         """Whether this block, or one before, is damaged."""
         return self._problem is not None and self._end <= block.offset
 
-    def _begin(self) -> tuple[RecordedHost, Schema, bytes]:
+    def _begin(self) -> tuple[RecordedHost, Schema, Optional[bytes], bytes]:
         head = BlockHead.parse(self._file.read(BLOCK_BYTES))
         if head is not None and head.kind == SCHEMA and head.sequence == 0:
             plain = self._plain(Block(START_BYTES, head))
