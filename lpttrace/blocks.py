@@ -40,6 +40,8 @@ _ABOUT = 0.98
 Group = Callable[[Guest], Optional[str]]
 """The name under which a VM is counted, None to leave it out."""
 
+_Ends = Callable[[int, int], Mapping[VmKey, int]]
+
 Window = tuple[int, int]
 """From and to, in nanoseconds of the wall clock."""
 
@@ -94,7 +96,8 @@ def reduce(
     recording: Frames, group: Group = by_name, window: Optional[Window] = None
 ) -> Optional[Blocks]:
     """All frames in the window; None if there are fewer than two."""
-    reducer = _Reducer(recording.host, group)
+    ends = recording.ends if isinstance(recording, ThinFrames) else None
+    reducer = _Reducer(recording.host, group, ends)
     for frame in _selected(recording, window, reducer):
         reducer.see(frame)
     found = reducer.end()
@@ -120,8 +123,9 @@ def _selected(recording: Frames, window: Optional[Window], reducer: _Reducer) ->
 class _Reducer:
     """Takes frames in, one after the other."""
 
-    def __init__(self, host: RecordedHost, group: Group) -> None:
-        self._host = host
+    def __init__(self, host: RecordedHost, group: Group, ends: Optional[_Ends]) -> None:
+        """ends is what frames that are not given know of VMs that ended; None if all are given."""
+        self._host, self._ends = host, ends
         self._sums = Sums(group, MOST)
         self._lpt = LptWatch(group)
         self._seconds: list[float] = []
@@ -187,9 +191,17 @@ class _Reducer:
             self._sums.begin(snapshot, frame.guests)
         else:
             passed = (snapshot.end_ns - self._last.end_ns) / 1e9
-            self._sums.add(snapshot, frame.guests, self._block(passed), self._last.end_ns)
+            block, ends = self._block(passed), self._ends_before(frame)
+            self._sums.add(snapshot, frame.guests, block, self._last.end_ns, ends)
             snapshot = retain(self._last, snapshot)
         self._last, self._read_ns = snapshot, frame.unix_ns
+
+    def _ends_before(self, frame: Frame) -> Mapping[VmKey, int]:
+        ended = self._sums.newly_ended(frame.snapshot)
+        if not ended or self._ends is None:
+            return {}
+        found = self._ends(self._read_ns, frame.unix_ns)
+        return {key: found[key] for key in ended if key in found}
 
     def _block(self, seconds: float) -> int:
         """The block that takes so many seconds more."""

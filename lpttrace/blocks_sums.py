@@ -23,7 +23,9 @@ _HISTOGRAM_BYTES = 8 * BUCKETS
 # Where the count of each bucket is among the lanes of a Histogram.
 _LANES = [bucket // 2 + (BUCKETS // 2) * (bucket % 2) for bucket in range(BUCKETS)]
 
-_Vcpu = tuple[VmKey, int]
+# With when it was first seen: a number that went and came back is there twice, and counts from 0
+# again. Not with its thread, which may change while it counts on.
+_Vcpu = tuple[VmKey, int, int]
 
 _AT_ONCE = 256
 
@@ -115,26 +117,45 @@ class Sums:
         # A count in it is exact up to 2^24, and beyond that off by less than 1e-7.
         self._times: npt.NDArray[np.float32] = np.zeros((0, most, BUCKETS), np.float32)
         self._known: dict[_Vcpu, dict[TrapClass, _Known]] = {}
+        self._ended: set[VmKey] = set()
 
     def begin(self, snapshot: Snapshot, guests: Mapping[VmKey, Guest]) -> None:
         """What was counted until then is in no block."""
         self._read(snapshot, guests)
+        self._ended = {vm.key for vm in snapshot.vms if not vm.alive}
+
+    def newly_ended(self, snapshot: Snapshot) -> set[VmKey]:
+        """VMs that ended since the snapshot before."""
+        return {vm.key for vm in snapshot.vms if not vm.alive} - self._ended
 
     def add(
-        self, snapshot: Snapshot, guests: Mapping[VmKey, Guest], block: int, since_ns: int
+        self,
+        snapshot: Snapshot,
+        guests: Mapping[VmKey, Guest],
+        block: int,
+        since_ns: int,
+        ends: Mapping[VmKey, int],
     ) -> None:
-        """What came since the snapshot before, which was taken at since_ns."""
+        """What came since the snapshot before, which was taken at since_ns; ends says of VMs that
+        ended when, if that was before this snapshot."""
         self._read(snapshot, guests).to(self._counts[:, block], self._times[:, block])
-        self._expose(snapshot, block, since_ns)
+        until = {vm.key: snapshot.end_ns for vm in snapshot.vms if vm.key not in self._ended}
+        self._expose(snapshot, block, since_ns, {**until, **ends})
+        self._ended = {vm.key for vm in snapshot.vms if not vm.alive}
 
-    def _expose(self, snapshot: Snapshot, block: int, since_ns: int) -> None:
-        alive = {vm.key for vm in snapshot.vms if vm.alive}
+    def _expose(
+        self, snapshot: Snapshot, block: int, since_ns: int, until: Mapping[VmKey, int]
+    ) -> None:
+        born: dict[tuple[VmKey, int], int] = {}
         for vcpu in snapshot.vcpus:
-            name = self._names[vcpu.vm]
-            if name is not None and vcpu.vm in alive:
-                seen_ns = max(since_ns, vcpu.seen_ns)
-                place = self._vcpus[Subject(name, vcpu.vcpu)]
-                self._exposure[place, block] += max(0, snapshot.end_ns - seen_ns) / 1e9
+            number = vcpu.vm, vcpu.vcpu
+            born[number] = min(born.get(number, vcpu.seen_ns), vcpu.seen_ns)
+        for (vm, vcpu_id), seen_ns in born.items():
+            name = self._names[vm]
+            if name is not None and vm in until:
+                seen_ns = max(since_ns, seen_ns)
+                place = self._vcpus[Subject(name, vcpu_id)]
+                self._exposure[place, block] += max(0, until[vm] - seen_ns) / 1e9
 
     def halve(self) -> None:
         """Make one of every two neighbours."""
@@ -172,7 +193,7 @@ class Sums:
             name = self._names[vcpu.vm]
             if name is not None:
                 place = self._place(Subject(name, vcpu.vcpu))
-                key = vcpu.vm, vcpu.vcpu
+                key = vcpu.vm, vcpu.vcpu, vcpu.seen_ns
                 known = self._known[key] = before.get(key, {})
                 new.take(vcpu, known, partial(self._row, place))
         self._make_room()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Callable, NamedTuple, Optional, TypeVar
@@ -12,6 +12,7 @@ from typing import Any, Callable, NamedTuple, Optional, TypeVar
 from lpttrace.recording_decode import shape
 from lpttrace.recording_format import BlockHead
 from lpttrace.recording_types import Frame, RecordedHost
+from lpttrace.snapshot import VmKey
 
 __all__ = ["Block", "BlockFrames", "First"]
 
@@ -76,6 +77,10 @@ class BlockFrames(ABC):
         """Its first frame; None if it is damaged."""
 
     @abstractmethod
+    def ends_of(self, block: Block) -> Mapping[VmKey, int]:
+        """VMs that are not alive in it, and since when (CLOCK_MONOTONIC)."""
+
+    @abstractmethod
     def follows(self, block: Block, last_ns: int, end_ns: int) -> bool:
         """Whether a frame that ends then (CLOCK_MONOTONIC) may come after another."""
 
@@ -110,6 +115,15 @@ class BlockFrames(ABC):
                 found += block.head.frames
             elif first <= end_ns and last >= begin_ns:
                 found += sum(begin_ns <= f.unix_ns <= end_ns for f in self.frames_of(block))
+        return found
+
+    def ends(self, begin_ns: int, end_ns: int) -> Mapping[VmKey, int]:
+        """VMs that are not alive in frames from begin_ns to end_ns (Unix time), and since which of
+        them (CLOCK_MONOTONIC). Of such a frame next to nothing is read."""
+        found: dict[VmKey, int] = {}
+        for block in self.blocks:
+            if block.head.last_ns >= begin_ns and block.head.first_ns <= end_ns:
+                found = {**self.ends_of(block), **found}
         return found
 
     def thin(

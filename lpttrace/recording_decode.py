@@ -35,12 +35,15 @@ from lpttrace.snapshot import (
 )
 from lpttrace.snapshot_upkeep import ProgramRuns, Room, Upkeep
 
-__all__ = ["NONSENSE", "apply", "first_change", "shape", "shape_of", "unfold"]
+__all__ = ["NONSENSE", "apply", "ends_in", "first_change", "shape", "shape_of", "unfold"]
 
 NONSENSE = (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError)
 """What is raised for what makes no sense."""
 
 _MOST = 1 << 64
+# Of a count or its nanoseconds, decades of them: several together are less than 2^63.
+_MOST_COUNT = 1 << 60
+_MOST_VCPU = 1 << 31
 # Counts of a bucket have 48 bits, so that lanes never overflow however many frames are in a block.
 _MOST_IN_BUCKET = 1 << 48
 _SHIFT = [64 * (bucket // 2 + bucket % 2 * (BUCKETS // 2)) for bucket in range(BUCKETS)]
@@ -71,10 +74,23 @@ def shape_of(change: Any) -> tuple[int, Any]:
     lives = [(alive is True, lpt[3] if lpt else None) for _, _, alive, lpt, _ in vms]
     structures = [structure for _, structure in lives]
     # Nothing but numbers: what is nested deeply cannot be compared.
-    for numbers in ((2 * unix_ns,), keys, names, *[told for told in structures if told]):
+    for numbers in ((unix_ns, 2 * unix_ns), keys, names, *[told for told in structures if told]):
         _numbers(numbers)
     states = [(alive, told or None) for alive, told in lives]
     return unix_ns, (keys, states, names)
+
+
+def ends_in(plain: bytes) -> Mapping[VmKey, int]:
+    """VMs that are not alive in frames of a block, and the end of the first such frame."""
+    found: dict[VmKey, int] = {}
+    keys: list[VmKey] = []
+    for _, _, end_ns, _, _, now, vms, *_ in changes_in(plain, (2, 5, 6)):
+        _numbers((end_ns,))
+        keys = keys if now is None else _keys(now)
+        for place, _, alive, *_ in vms:
+            if alive is not True:
+                found.setdefault(keys[place], end_ns)
+    return found
 
 
 def shape(snapshot: Snapshot) -> Any:
@@ -90,17 +106,20 @@ def shape(snapshot: Snapshot) -> Any:
 def apply(before: Frame, change: Any, schema: Schema) -> Frame:
     """The frame that change makes of the one before."""
     unix_ns, start_ns, end_ns, about, events, keys, vms, guests, names, vcpus = change
-    _numbers((2 * unix_ns, start_ns, end_ns))
+    _numbers((unix_ns, 2 * unix_ns, start_ns, end_ns))
     old = before.snapshot
     if end_ns < old.end_ns:
         raise ValueError("time goes back")
     about_now = _about(old, about)
     places = [vm.key for vm in old.vms] if keys is None else _keys(keys)
+    found = _vcpus(old.vcpus, names, vcpus, schema)
+    if not (keys is None and names is None) and not {vcpu.vm for vcpu in found} <= {*places}:
+        raise ValueError("a vCPU of no VM")
     snapshot = Snapshot(
         start_ns,
         end_ns,
         _vms(old.vms, places, vms, schema),
-        _vcpus(old.vcpus, names, vcpus, schema),
+        found,
         about_now.probes,
         about_now.losses,
         old.events if events is None else _events(old.events, events, schema),
@@ -116,6 +135,11 @@ def _numbers(values: Sequence[Any]) -> None:
         raise TypeError("not numbers")
     if values and not (min(values) >= 0 and max(values) < _MOST):
         raise ValueError("a number out of range")
+
+
+def _counts(*values: int) -> None:
+    if min(values) < 0 or max(values) >= _MOST_COUNT:
+        raise ValueError("a count out of range")
 
 
 def _differences(values: Sequence[Any]) -> None:
@@ -255,6 +279,8 @@ def _vcpus(
         vcpus = [*old]
     else:
         _numbers(told)
+        if max(told[2::5], default=0) >= _MOST_VCPU:
+            raise ValueError("not the number of a vCPU")
         had = {vcpu_name(vcpu): vcpu for vcpu in old}
         vms = {vcpu.vm: vcpu.vm for vcpu in old}
         vcpus = [
@@ -306,7 +332,7 @@ def _trap(old: Trap, told: Sequence[Any]) -> Trap:
         out_count, out_ns, user_count, user_ns, more = apart
         out, user = _account(out, out_count, out_ns), _account(user, user_count, user_ns)
         pending += more
-        _numbers((pending,))
+        _counts(pending)
     service = _histogram(old.service, buckets) if buckets else old.service
     return Trap(_account(old.served, count, ns), out, user, pending, service)
 
@@ -315,8 +341,7 @@ def _account(old: Account, count: int, ns: int) -> Account:
     if not (count or ns):
         return old
     count, ns = old.count + count, old.ns + ns
-    if count < 0 or ns < 0:
-        raise ValueError("a negative count")
+    _counts(count, ns)
     return Account(count, ns)
 
 
@@ -349,7 +374,7 @@ def _interrupts(
         name = schema.timers[timer]
         had = found.get(name, _NO_INTERRUPTS)
         counts = had.delivered + delivered, had.overdue + overdue
-        _numbers(counts)
+        _counts(*counts)
         found[name] = Interrupts(*counts)
     return found
 
@@ -360,7 +385,7 @@ def _stolen(old: Optional[Stolen], told: Any) -> Optional[Stolen]:
     _differences(told)
     was = old or Stolen()
     count, ns, stolen_ns = told
-    _numbers((was.stolen_ns + stolen_ns,))
+    _counts(was.stolen_ns + stolen_ns)
     return Stolen(_account(was.updates, count, ns), was.stolen_ns + stolen_ns)
 
 

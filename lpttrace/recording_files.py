@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
 
-from lpttrace.recording_format import Body
+from lpttrace.recording_format import Body, make_id
 from lpttrace.recording_types import RecordedHost
 from lpttrace.recording_writer import FileWriter, write_file
 
@@ -51,14 +51,14 @@ class RotatingWriter:
     def __init__(self, path: Path, host: RecordedHost, limits: Limits) -> None:
         self._path, self._host, self._limits = path, host, limits
         self._writer: Optional[FileWriter] = None
-        self._first_ns = 0
+        self._first_ns, self._run = 0, make_id()
         self.written = 0
 
     def write(self, body: Body) -> None:
         """One block more, in a file of its own if the last one has grown enough."""
         if self._writer is None or self._is_enough(self._writer, body):
             self.close()
-            self._writer = FileWriter(dated(self._path, body.first_ns), self._host)
+            self._writer = FileWriter(dated(self._path, body.first_ns), self._host, run=self._run)
             self._first_ns = body.first_ns
         before = self._writer.written
         self._delete(len(body.packed), body.last_ns)

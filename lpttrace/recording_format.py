@@ -19,6 +19,7 @@ from lpttrace.errors import LpttraceError, ProtocolError
 __all__ = [
     "BLOCK_BYTES",
     "FRAMES",
+    "ID_BYTES",
     "MAGIC",
     "MOST_FRAMES",
     "SCHEMA",
@@ -42,6 +43,8 @@ SCHEMA, FRAMES = 1, 2
 
 MOST_FRAMES = 256
 """In a block."""
+
+ID_BYTES = 8
 
 _START = struct.Struct("<8sII")
 _HEAD = struct.Struct("<4sI8sIIQQIII")
@@ -108,7 +111,7 @@ def _most_plain(packed: int) -> int:
 
 def make_id() -> bytes:
     """That of a new recording: a block of another one is not taken for one of it."""
-    return os.urandom(8)
+    return os.urandom(ID_BYTES)
 
 
 def start() -> bytes:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, BinaryIO, Optional
 
 from lpttrace.recording_blocks import Block, BlockFrames, First
-from lpttrace.recording_decode import NONSENSE, apply, first_change, shape_of, unfold
+from lpttrace.recording_decode import NONSENSE, apply, ends_in, first_change, shape_of, unfold
 from lpttrace.recording_encode import NO_FRAME
 from lpttrace.recording_format import (
     BLOCK_BYTES,
@@ -28,6 +28,7 @@ from lpttrace.recording_format import (
 )
 from lpttrace.recording_schema import Schema, parse_schema
 from lpttrace.recording_types import Frame, RecordedHost
+from lpttrace.snapshot import VmKey
 
 __all__ = ["Recording"]
 
@@ -43,7 +44,7 @@ class Recording(BlockFrames):
         self._file, self._size = _open(path)
         try:
             check_start(self._file.read(START_BYTES), path)
-            self._host, self._schema, self._id = self._begin()
+            self._host, self._schema, self._run, self._id = self._begin()
             self.blocks = tuple(self._index())
         except BaseException:
             self._file.close()
@@ -63,6 +64,11 @@ class Recording(BlockFrames):
         return self._host
 
     @property
+    def run(self) -> Optional[bytes]:
+        """The same for all files that one `record` has written; None if this has none."""
+        return self._run
+
+    @property
     def problem(self) -> Optional[str]:
         """Where it is cut off or damaged, as far as it has been read."""
         return self._problem
@@ -77,7 +83,7 @@ class Recording(BlockFrames):
         """Whether this block, or one before, is damaged."""
         return self._problem is not None and self._end <= block.offset
 
-    def _begin(self) -> tuple[RecordedHost, Schema, bytes]:
+    def _begin(self) -> tuple[RecordedHost, Schema, Optional[bytes], bytes]:
         head = BlockHead.parse(self._file.read(BLOCK_BYTES))
         if head is not None and head.kind == SCHEMA and head.sequence == 0:
             plain = self._plain(Block(START_BYTES, head))
@@ -131,6 +137,14 @@ class Recording(BlockFrames):
         except NONSENSE:
             self._ends(block.offset)
             return None
+
+    def ends_of(self, block: Block) -> Mapping[VmKey, int]:
+        """VMs that are not alive in it, and since when; none if it is damaged."""
+        plain = self._plain(block)
+        try:
+            return {} if plain is None else ends_in(plain)
+        except NONSENSE:
+            return {}
 
     def frames_of(self, block: Block) -> Iterator[Frame]:
         """All of them; fewer if it is damaged."""

@@ -24,6 +24,7 @@ from lpttrace.abi import (
 )
 from lpttrace.errors import ProtocolError
 from lpttrace.printable import printable
+from lpttrace.recording_format import ID_BYTES
 from lpttrace.recording_types import RecordedHost
 from lpttrace.recording_values import schema_in
 
@@ -50,35 +51,42 @@ OURS = Schema(CLASSES, TIMERS, QUESTIONS, CALLS, UPDATE_RESULTS, EVENT_KINDS)
 """What this lpttrace records."""
 
 
-def pack_schema(host: RecordedHost) -> bytes:
-    """As it is written."""
+def pack_schema(host: RecordedHost, run: bytes) -> bytes:
+    """As it is written; run is the id of all that one `record` writes."""
     names = {field.name: list(getattr(OURS, field.name)) for field in fields(OURS)}
-    document = {"host": asdict(host), **names, "bounds": list(BUCKET_BOUNDS)}
+    document = {"host": asdict(host), **names, "bounds": list(BUCKET_BOUNDS), "run": run}
     packed: bytes = msgpack.packb(document, unicode_errors="replace")
     return packed
 
 
-def parse_schema(data: bytes) -> Optional[tuple[RecordedHost, Schema]]:
-    """None if it makes no sense; ProtocolError if it does, but not to this lpttrace."""
+def parse_schema(data: bytes) -> Optional[tuple[RecordedHost, Schema, Optional[bytes]]]:
+    """And the id of the run, None if it has none; None of all that if it makes no sense;
+    ProtocolError if it does, but not to this lpttrace."""
     try:
         document = schema_in(data)
-        host = _host(document["host"])
+        host, run = _host(document["host"]), _run(document.get("run"))
         found = {field.name: document[field.name] for field in fields(Schema)}
         bounds = document["bounds"]
         found["classes"] = [TrapClass(*cls) for cls in found["classes"]]
         known = [_all_known(found[field.name], getattr(OURS, field.name)) for field in fields(OURS)]
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     if bounds != BUCKET_BOUNDS or not all(known):
         raise ProtocolError(
             f"cannot read what lpttrace {printable(host.lpttrace)} has recorded: it counts what "
             "this one does not know; use that one, or a later one"
         )
-    return host, Schema(**found)
+    return host, Schema(**found), run
 
 
 def _all_known(names: Sequence[_Name], ours: Sequence[_Name]) -> bool:
     return not isinstance(names, str) and set(names) <= set(ours)
+
+
+def _run(told: Any) -> Optional[bytes]:
+    if told is not None and not (isinstance(told, bytes) and len(told) == ID_BYTES):
+        raise ValueError("not an id")
+    return told
 
 
 def _host(told: dict[str, Any]) -> RecordedHost:

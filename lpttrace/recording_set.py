@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +13,7 @@ from lpttrace.recording_blocks import Block, BlockFrames, First
 from lpttrace.recording_format import MAGIC, RecordingError
 from lpttrace.recording_reader import Recording
 from lpttrace.recording_types import Frame, RecordedHost
+from lpttrace.snapshot import VmKey
 
 __all__ = ["RecordingSet", "open_recordings", "recordings_in", "runs_of"]
 
@@ -44,12 +45,13 @@ def open_recordings(paths: Sequence[str]) -> BlockFrames:
 
 
 def runs_of(paths: Sequence[str]) -> list[list[str]]:
-    """Files by run, in order of time: one that goes on where another ended is of the same run."""
+    """Files by run, in order of time: one that goes on where another ended, and was written by the
+    same `record`, is of the same run."""
     with ExitStack() as stack:
         opened = [stack.enter_context(Recording(path)) for path in paths]
         found: list[list[str]] = []
         before: Optional[Recording] = None
-        for recording in sorted(opened, key=_first_ns):
+        for recording in _in_order(opened):
             if before is not None and _goes_on(before, recording):
                 found[-1].append(recording.path)
             else:
@@ -62,8 +64,18 @@ def _first_ns(recording: Recording) -> int:
     return recording.blocks[0].head.first_ns if recording.blocks else 0
 
 
+def _in_order(recordings: Sequence[Recording]) -> list[Recording]:
+    # What one process has written stays together, though another has recorded meanwhile.
+    runs: dict[object, list[Recording]] = {}
+    for recording in sorted(recordings, key=_first_ns):
+        runs.setdefault(recording.run or recording, []).append(recording)
+    return [recording for run in runs.values() for recording in run]
+
+
 def _goes_on(before: Recording, after: Recording) -> bool:
-    if not before.blocks or not after.blocks or not _is_same_boot(before, after):
+    if not before.blocks or not after.blocks or before.run != after.run:
+        return False
+    if not _is_same_boot(before, after):
         return False
     first_ns, last_ns = _first_ns(before), before.blocks[-1].head.last_ns
     interval_ns = (last_ns - first_ns) / max(1, before.count() - 1)
@@ -122,6 +134,10 @@ class RecordingSet(BlockFrames):
         """Its first frame; None if it is damaged, or behind what is."""
         part = self._of[block]
         return None if part.is_end(block) else part.first_of(block)
+
+    def ends_of(self, block: Block) -> Mapping[VmKey, int]:
+        """VMs that are not alive in it, and since when."""
+        return self._of[block].ends_of(block)
 
     def follows(self, block: Block, last_ns: int, end_ns: int) -> bool:
         """Whether time goes on."""

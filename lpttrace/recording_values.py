@@ -8,7 +8,7 @@ without a look at what it means is bounded here. Whatever is not as it should be
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 import msgpack
@@ -31,15 +31,18 @@ def schema_in(data: bytes) -> Any:
     return _made(memoryview(data))
 
 
-def changes_in(data: bytes) -> Iterator[Sequence[Any]]:
-    """The frames of a block as arrays; what is many in one may be an iterator, to be used up before
-    the next frame is asked for."""
+def changes_in(data: bytes, places: Container[int] = range(_FIELDS)) -> Iterator[Sequence[Any]]:
+    """The frames of a block as arrays, None in all other places; what is many in one may be an
+    iterator, to be used up before the next frame is asked for."""
     # From a file, of which it has a few KiB at a time.
     ahead = msgpack.Unpacker(io.BytesIO(data), max_buffer_size=max(1, len(data)))
     view = memoryview(data)
     while ahead.tell() < len(data):
         ends = _ends(ahead)
-        yield [_field(place, view[a:b]) for place, (a, b) in enumerate(zip(ends, ends[1:]))]
+        yield [
+            _field(place, view[a:b]) if place in places else None
+            for place, (a, b) in enumerate(zip(ends, ends[1:]))
+        ]
 
 
 def _ends(ahead: msgpack.Unpacker) -> Sequence[int]:

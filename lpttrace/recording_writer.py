@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Optional
 
 import msgpack
 
@@ -59,14 +59,21 @@ class Blocks:
 class FileWriter:
     """A recording in a file of its own. With a name that is taken, FileExistsError is raised."""
 
-    def __init__(self, path: Path, host: RecordedHost, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        host: RecordedHost,
+        overwrite: bool = False,
+        run: Optional[bytes] = None,
+    ) -> None:
+        """run is that of the files before of which this is the next, if it is."""
         flags = os.O_TRUNC if overwrite else os.O_EXCL
         self.path = path
         self.written = 0
         self._recording, self._sequence = make_id(), 0
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o640)
         try:
-            schema = seal(SCHEMA, self._recording, 0, pack(pack_schema(host)))
+            schema = seal(SCHEMA, self._recording, 0, pack(pack_schema(host, run or make_id())))
             self._append(start() + schema)
         except BaseException:
             self.close()

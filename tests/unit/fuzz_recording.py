@@ -8,6 +8,7 @@ our errors, nor hang, nor take more than 256 MiB.
 
 from __future__ import annotations
 
+import importlib
 import io
 import random
 import resource
@@ -46,6 +47,7 @@ from tests.unit.recorded import SECOND, everything, record, synthetic
 MOST_MEMORY = 256 * 2**20
 _RUN = Run("1.0", "replay", "3.11", "6.1", 0.0)
 _ALL = frame_text.TextOptions(True, True, 120, "", True)
+_USED, _SHARE = ("_values", "_content", "_schema", "_lengths"), 0.1
 _HUGE = (0, 1, 255, 2**16, 2**24, 2**28, 2**31, 2**32 - 1)
 
 
@@ -110,6 +112,10 @@ class Mutator:
         kind, strict = (self._dense, False) if rare else self._random.choice(self._kinds)
         base = self._random.choice(self._bases)
         return kind.__name__, base, kind(base), strict
+
+    def chance(self, share: float) -> bool:
+        """True in such a share of calls."""
+        return self._random.random() < share
 
     def _place(self, data: Union[bytes, bytearray]) -> int:
         # Heads are a small part of a file, and the most of its logic.
@@ -332,11 +338,14 @@ def use(frames: Iterator[Frame]) -> Iterator[Frame]:
         yield frame
 
 
-def check(path: Path, mutator: Mutator) -> str:
+def check(path: Path, mutator: Mutator, use_all: Callable[[Path], None]) -> str:
     """Read one; what happened, in a word."""
     kind, base, data, strict = mutator.next()
     path.write_bytes(data)
     number, problem = consume(path, base.frames if strict else None)
+    if kind in _USED and mutator.chance(_SHARE):
+        # What can only be wrong where its checksums are right.
+        use_all(path)
     # A recording has no end but its last block: cut off after one, it is a shorter one.
     whole_so_far = number == len(base.frames) or base.is_begun(data)
     assert problem or not strict or whole_so_far, kind
@@ -344,9 +353,17 @@ def check(path: Path, mutator: Mutator) -> str:
     return f"{kind[1:]} {whole}"
 
 
+def _mapped() -> int:
+    # Libraries take address space, which is not memory.
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
 def main(count: int, seed: int) -> None:
     """So many; prints what happened how often."""
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    before = _mapped()
+    use_all = importlib.import_module("tests.unit.fuzz_uses").use_all
+    most = MOST_MEMORY + _mapped() - before
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     seen: Counter[str] = Counter()
     longest, begin = 0.0, time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
@@ -354,7 +371,7 @@ def main(count: int, seed: int) -> None:
         for number in range(count):
             started = time.monotonic()
             try:
-                seen[check(Path(directory) / "damaged", mutator)] += 1
+                seen[check(Path(directory) / "damaged", mutator, use_all)] += 1
             except BaseException:
                 print(f"mutation {number} of seed {seed}", file=sys.stderr)
                 raise

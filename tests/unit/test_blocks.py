@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Optional
 
@@ -15,7 +15,7 @@ from lpttrace.blocks_sums import Subject
 from lpttrace.diff_stats import Sums, change, estimate, holm
 from lpttrace.recording_types import Frame
 from lpttrace.snapshot import VmKey
-from tests.unit.recordings import CTL_READ, SECOND, START, Plan, Recording, record
+from tests.unit.recordings import CTL_READ, HOST, SECOND, START, Plan, Recording, record
 
 
 def blocks_of(recording: Recording, **how: object) -> Blocks:
@@ -49,6 +49,14 @@ class Thin(Recording):
                 due = frame.unix_ns + every_ns
                 self.decoded += 1
                 yield frame
+
+    def ends(self, begin_ns: int, end_ns: int) -> Mapping[VmKey, int]:
+        found: dict[VmKey, int] = {}
+        for frame in self.made:
+            for vm in frame.snapshot.vms:
+                if begin_ns <= frame.unix_ns <= end_ns and not vm.alive:
+                    found.setdefault(vm.key, frame.snapshot.end_ns)
+        return found
 
 
 @pytest.mark.parametrize("seconds", [1, 10, 63, 64, 65, 127, 128, 129, 300])
@@ -140,6 +148,38 @@ def test_what_is_counted_anew_is_added_whole() -> None:
     ends = [r.made[-1].snapshot.vcpus[0].traps[CTL_READ].count for r in (recording, again)]
     assert blocks.column("count")[row].sum() == sum(ends) - begin
     assert (blocks.times >= 0).all()
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["behind", "before"])
+def test_a_vcpu_that_went_and_came_back_is_counted_once(first: int) -> None:
+    """As its slot was given to another thread: what it had counted stands still beside it."""
+    old, new = (record(seed, Plan(seconds=40, vcpus=1)).made for seed in (1, 2))
+    gone = old[20].snapshot.vcpus[0]
+    made = list(old[:21])
+    for place in range(21, 41):
+        again = new[place - 20].snapshot.vcpus[0]
+        again = replace(again, tid=999, seen_ns=old[20].snapshot.end_ns + 1)
+        vcpus = (gone, again) if first else (again, gone)
+        made.append(replace(old[place], snapshot=replace(old[place].snapshot, vcpus=vcpus)))
+    blocks = blocks_of(Recording(HOST, made))
+    row = blocks.rows[Subject("web", 0), CTL_READ]
+    before = old[0].snapshot.vcpus[0].traps[CTL_READ].count
+    came = new[20].snapshot.vcpus[0].traps[CTL_READ].count
+    assert blocks.column("count")[row].sum() == gone.traps[CTL_READ].count - before + came
+    assert blocks.exposure.sum() == pytest.approx(40)
+
+
+def test_a_vcpu_whose_thread_changes_counts_on() -> None:
+    """The kernel's side moves its slot, with what it has counted, to the new thread."""
+    made = record(1, Plan(seconds=40, vcpus=1)).made
+    moved = [
+        replace(f, snapshot=replace(f.snapshot, vcpus=(replace(f.snapshot.vcpus[0], tid=999),)))
+        for f in made[20:]
+    ]
+    blocks = blocks_of(Recording(HOST, [*made[:20], *moved]))
+    ends = [frame.snapshot.vcpus[0].traps[CTL_READ].count for frame in (made[0], made[-1])]
+    row = blocks.rows[Subject("web", 0), CTL_READ]
+    assert blocks.column("count")[row].sum() == ends[1] - ends[0]
 
 
 def test_one_frame_is_no_interval() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Callable
 
 import msgpack
 import pytest
@@ -15,6 +16,7 @@ from lpttrace.recording_format import BLOCK_BYTES, START_BYTES, RecordingError
 from lpttrace.recording_reader import Recording
 from lpttrace.recording_types import Frame
 from lpttrace.recording_writer import FileWriter
+from lpttrace.snapshot import Account, Trap, VmKey
 from tests.unit.recorded import BEGIN, HOST, SECOND, everything, record, synthetic
 
 
@@ -160,3 +162,33 @@ def test_a_taken_name_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         FileWriter(path, HOST)
     FileWriter(path, HOST, overwrite=True).close()
+
+
+def with_count(frame: Frame, account: Account) -> Frame:
+    vcpu = frame.snapshot.vcpus[0]
+    traps = {**vcpu.traps, next(iter(vcpu.traps)): Trap(account)}
+    return replace(frame, snapshot=replace(frame.snapshot, vcpus=(replace(vcpu, traps=traps),)))
+
+
+def with_vcpu(frame: Frame, **what: Any) -> Frame:
+    vcpus = (replace(frame.snapshot.vcpus[0], **what),)
+    return replace(frame, snapshot=replace(frame.snapshot, vcpus=vcpus))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda frame: with_count(frame, Account(1 << 60, 1)),
+        lambda frame: with_count(frame, Account(1, 1 << 63)),
+        lambda frame: with_vcpu(frame, vm=VmKey(77, 7)),
+        lambda frame: with_vcpu(frame, vcpu=1 << 31),
+    ],
+    ids=["count", "nanoseconds", "vm", "number"],
+)
+def test_what_nobody_counts_is_damage(tmp_path: Path, spoil: Callable[[Frame], Frame]) -> None:
+    """report, diff and export have no room for it."""
+    frames = synthetic(1, 1, 4)
+    path = record(tmp_path / "a", [*frames[:3], spoil(frames[3])])
+    with Recording(str(path)) as recording:
+        assert list(recording.frames()) == frames[:3]
+        assert "damaged" in (recording.problem or "")

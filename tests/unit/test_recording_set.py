@@ -7,12 +7,22 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import msgpack
 import pytest
 from typer.testing import CliRunner
 
 from lpttrace.cli_app import app
 from lpttrace.recording_files import Limits, RotatingWriter
-from lpttrace.recording_format import RecordingError
+from lpttrace.recording_format import (
+    BLOCK_BYTES,
+    SCHEMA,
+    START_BYTES,
+    BlockHead,
+    RecordingError,
+    pack,
+    seal,
+    unseal,
+)
 from lpttrace.recording_replay import Cursor
 from lpttrace.recording_set import RecordingSet, open_recordings, recordings_in, runs_of
 from lpttrace.recording_types import Frame
@@ -66,6 +76,45 @@ def test_they_are_one_run(tmp_path: Path) -> None:
     paths = rotated(tmp_path)
     assert runs_of(paths[::-1]) == [paths]
     assert runs_of([paths[0], paths[2]]) == [[paths[0]], [paths[2]]]
+
+
+def test_each_record_is_a_run(tmp_path: Path) -> None:
+    """However soon one begins after another."""
+    parts = [FRAMES[:30], FRAMES[30:60], FRAMES[60:]]
+    paths = [str(record(tmp_path / str(n), part)) for n, part in enumerate(parts)]
+    assert runs_of(paths[::-1]) == [[path] for path in paths]
+    with RecordingSet(paths) as recording:
+        assert list(recording.frames()) == FRAMES
+
+
+def test_early_recordings_do_not_tell_runs(tmp_path: Path) -> None:
+    paths = rotated(tmp_path)
+    for path in map(Path, paths):
+        path.write_bytes(without_run(path.read_bytes()))
+    assert runs_of(paths) == [paths]
+    with RecordingSet(paths) as recording:
+        assert list(recording.frames()) == FRAMES
+
+
+def test_runs_at_the_same_time(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    other.mkdir()
+    ours, theirs = rotated(one), rotated(other)
+    assert sorted(runs_of([*ours, *theirs])) == [ours, theirs]
+
+
+def without_run(data: bytes) -> bytes:
+    """A recording whose schema has no id of the run."""
+    head = BlockHead.parse(data[START_BYTES : START_BYTES + BLOCK_BYTES])
+    assert head is not None
+    begin = START_BYTES + BLOCK_BYTES
+    plain = unseal(head, data[begin : begin + head.packed])
+    assert plain is not None
+    document = msgpack.unpackb(plain)
+    del document["run"]
+    schema = seal(SCHEMA, head.recording, 0, pack(msgpack.packb(document)))
+    return data[:START_BYTES] + schema + data[begin + head.packed :]
 
 
 def later(frames: list[Frame], boot: bool) -> list[Frame]:

@@ -12,8 +12,9 @@ from lpttrace import synthetic as synthetic_source
 from lpttrace.blocks import Blocks, reduce
 from lpttrace.recording_format import BLOCK_BYTES
 from lpttrace.recording_reader import Recording
+from lpttrace.recording_set import open_recordings
 from lpttrace.recording_types import Frame
-from lpttrace.snapshot import LptUpdates
+from lpttrace.snapshot import LptUpdates, VmKey
 from lpttrace.synthetic import SyntheticSource, identify
 from tests.unit import recordings, timed
 from tests.unit.recorded import BEGIN, HOST, SECOND, Clock, record, synthetic
@@ -22,10 +23,10 @@ DAY = 2000
 LOOK = 100 * SECOND
 
 
-def coming_and_going(seconds: int) -> list[Frame]:
-    """Two VMs that live for five minutes each, one after another."""
+def coming_and_going(seconds: int, life: int = 300) -> list[Frame]:
+    """Two VMs that live for so many seconds each, one after another."""
     clock, made = Clock(), list[Frame]()
-    source = SyntheticSource(2, 2, 300, clock)
+    source = SyntheticSource(2, 2, life, clock)
     for number in range(seconds):
         clock.ns += SECOND
         snapshot = source.read()
@@ -128,3 +129,31 @@ def test_sums_are_those_of_all_frames(
         )
         assert thin.times[thin.rows[key]].sum() == full.times[row].sum()
     assert len(thin.seconds) <= 64 and thin.seconds.sum() == full.seconds.sum()
+
+
+@pytest.mark.parametrize(("life", "seconds"), [(20, 600), (60, 900)])
+@pytest.mark.parametrize("again", [False, True], ids=["file", "set"])
+def test_vms_were_there_until_they_ended(
+    tmp_path: Path, life: int, seconds: int, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(synthetic_source, "_GRACE_NS", 300 * SECOND)
+    frames = coming_and_going(seconds, life)
+    half = seconds // 2
+    parts = [frames[:half], frames[half:]] if again else [frames]
+    paths = [str(record(tmp_path / str(n), part)) for n, part in enumerate(parts)]
+    ended: dict[VmKey, int] = {}
+    for frame in frames:
+        for vm in frame.snapshot.vms:
+            if not vm.alive:
+                ended.setdefault(vm.key, frame.snapshot.end_ns)
+    first, last = frames[0].snapshot, frames[-1].snapshot
+    keys = {vm.key for frame in frames for vm in frame.snapshot.vms} - {
+        vm.key for vm in first.vms if not vm.alive
+    }
+    with open_recordings(paths) as recording:
+        found = reduce(recording, lambda guest: "all")
+    assert found is not None
+    lives = [ended.get(key, last.end_ns) - max(key.seen_ns, first.end_ns) for key in keys]
+    assert found.exposure.sum() == pytest.approx(2 * sum(lives) / SECOND)
+    # One is there all the time in each place, but for the second in which it ends.
+    assert found.exposure.sum() == pytest.approx(4 * (seconds - 1), rel=1.1 / life)
