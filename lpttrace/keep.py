@@ -9,20 +9,18 @@ is an array `about`, which says what they are.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-import re
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from lpttrace import __version__, notify
 from lpttrace.abi import ABI_VERSION
-from lpttrace.attach import LEDGER, Attached, Attachment, Outcome
+from lpttrace.attach import Attachment
 from lpttrace.errors import LpttraceError
-from lpttrace.objects import create_array, is_bpffs, open_pin, pin, read_element, write_element
-from lpttrace.plan import ProbeSpec
+from lpttrace.keep_root import PIN_ROOT, kept_directories, kept_elsewhere, owner, remove, running
+from lpttrace.keep_set import ABOUT, KINDS, LINK, MAP, PROGRAM, About, Kept, as_kept, opened
+from lpttrace.objects import is_bpffs, pin
 
 __all__ = [
     "PIN_ROOT",
@@ -35,149 +33,6 @@ __all__ = [
     "owner",
     "running",
 ]
-
-PIN_ROOT = Path("/sys/fs/bpf/lpttrace")
-"""Where pins are unless the user says otherwise."""
-
-_ABOUT_BYTES = 1 << 16
-_MAP, _LINK, _PROGRAM, _ABOUT = "map_", "link_", "prog_", "about"
-_KINDS = (_MAP, _LINK, _PROGRAM, _ABOUT)
-
-
-@dataclass(frozen=True)
-class About:
-    """What a kept set is: enough to tell whether one can go on with it.
-
-    attached_ns is when it was attached, CLOCK_MONOTONIC.
-    """
-
-    abi: int
-    version: str
-    max_vcpus: int
-    lpt_symbol: str
-    bcc: str
-    attached_ns: int
-    outcomes: tuple[Outcome, ...]
-
-    def encode(self) -> bytes:
-        """As it is in the array; LpttraceError if that is too small."""
-        text = json.dumps(asdict(self)).encode()
-        if len(text) > _ABOUT_BYTES:
-            raise LpttraceError("cannot keep the programs: too much to say about them; report it")
-        return text.ljust(_ABOUT_BYTES, b"\0")
-
-    @classmethod
-    def decode(cls, data: bytes) -> About:
-        """ValueError, KeyError or TypeError if some other lpttrace has written it."""
-        told: dict[str, Any] = json.loads(data.rstrip(b"\0"))
-        outcomes = [{**o, "probe": ProbeSpec(**o["probe"])} for o in told["outcomes"]]
-        return cls(**{**told, "outcomes": tuple(Outcome(**o) for o in outcomes)})
-
-
-class Kept(Attached):
-    """A set that an agent before us has attached: its descriptors, of which ours are closed."""
-
-    def __init__(self, about: About, fds: dict[str, int]) -> None:
-        self.about = about
-        self._fds = dict(fds)
-        self.bcc = about.bcc
-        self.maps, self.links, self.programs = (
-            {name[len(kind) :]: fd for name, fd in fds.items() if name.startswith(kind)}
-            for kind in (_MAP, _LINK, _PROGRAM)
-        )
-        self.outcomes = tuple(self._now(outcome) for outcome in about.outcomes)
-
-    def _now(self, outcome: Outcome) -> Outcome:
-        if outcome.attached and outcome.probe.name not in self.links:
-            gone = "nothing kept its descriptor when the agent before ended"
-            return Outcome(outcome.probe, False, 0, gone)
-        return outcome
-
-    def close(self) -> None:
-        """What is pinned or stored stays attached."""
-        while self._fds:
-            os.close(self._fds.popitem()[1])
-
-
-def owner(directory: Path) -> Optional[int]:
-    """The process that holds the lock of a directory, None if /proc knows none.
-
-    Source: /proc/locks, proc(5).
-    """
-    with suppress(OSError):
-        inode = directory.stat().st_ino
-        pattern = rf"FLOCK +ADVISORY +WRITE (\d+) [0-9a-f]+:[0-9a-f]+:{inode} "
-        found = re.search(pattern, Path("/proc/locks").read_text())
-        return int(found[1]) if found else None
-    return None
-
-
-def running(pid: int) -> str:
-    """A process in words: its number and command line."""
-    if not pid:
-        return "another process, out of sight of this one"
-    with suppress(OSError):
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        text = b" ".join(words).decode("utf-8", "backslashreplace").strip()
-        return f"process {pid} ({text})"
-    return f"process {pid}"
-
-
-def kept_directories(root: Path) -> dict[int, Path]:
-    """Directories of pins by their layout's version; those half made are -1."""
-    found = {}
-    with suppress(OSError):
-        for path in root.iterdir():
-            name = re.fullmatch(r"v(\d+)", path.name)
-            found[int(name[1]) if name else -1] = path
-    return found
-
-
-def kept_elsewhere(root: Path) -> list[Path]:
-    """Other roots in the same BPF file system with what an agent, told so, has kept."""
-    found = set()
-    with suppress(OSError):
-        for about in root.parent.rglob(f"v[0-9]*/{_ABOUT}"):
-            found.add(about.parent.parent)
-    return sorted(found - {root})
-
-
-def _remove(directory: Path) -> int:
-    paths = sorted(directory.iterdir(), key=lambda path: not path.name.startswith(_LINK))
-    for path in paths:
-        path.unlink()
-    directory.rmdir()
-    return len(paths)
-
-
-def _opened(directory: Path) -> dict[str, int]:
-    fds: dict[str, int] = {}
-    try:
-        for path in directory.iterdir():
-            fds[path.name] = open_pin(path)
-    except BaseException:
-        _close(fds)
-        raise
-    return fds
-
-
-def _close(fds: dict[str, int]) -> None:
-    while fds:
-        os.close(fds.popitem()[1])
-
-
-def _as_kept(fds: dict[str, int]) -> Optional[Kept]:
-    # None, and everything closed, if these descriptors are no set of ours.
-    try:
-        about = About.decode(read_element(fds[_ABOUT], 0, _ABOUT_BYTES))
-    except (OSError, ValueError, KeyError, TypeError):
-        _close(fds)
-        return None
-    kept = Kept(about, fds)
-    if LEDGER in kept.maps:
-        return kept
-    kept.close()
-    return None
 
 
 class Beside:
@@ -193,7 +48,7 @@ class Beside:
             # Says to the agent that somebody looks, until it is closed.
             self._lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(self._lock, fcntl.LOCK_SH)
-            kept = _as_kept(_opened(directory))
+            kept = as_kept(opened(directory))
         except OSError as error:
             raise LpttraceError(f"cannot read what is under {directory}: {error}") from error
         if kept is None:
@@ -261,7 +116,7 @@ class Keeper:
     def take_over(self) -> Optional[Kept]:
         """What an agent before has left, if one can go on with it; `said` tells why not."""
         fds = notify.received_fds()
-        fds = {name: fd for name, fd in fds.items() if name.startswith(_KINDS)}
+        fds = {name: fd for name, fd in fds.items() if name.startswith(KINDS)}
         directories = kept_directories(self._root)
         others = sorted(version for version in directories if version not in (ABI_VERSION, -1))
         if others:
@@ -270,13 +125,13 @@ class Keeper:
                 f"{ABI_VERSION}: starting afresh, all counters begin at zero"
             )
         with suppress(KeyError):
-            pinned = _opened(directories[ABI_VERSION])
+            pinned = opened(directories[ABI_VERSION])
             for name in fds.keys() & pinned.keys():
                 os.close(fds.pop(name))
             fds.update(pinned)
         if not fds:
             return None
-        kept = _as_kept(fds)
+        kept = as_kept(fds)
         if kept is None:
             self.said.append(
                 "what was attached before is not what this lpttrace keeps: starting afresh, all "
@@ -307,13 +162,12 @@ class Keeper:
         max_vcpus, lpt_symbol = self._options
         by = (attachment.bcc, attached_ns, attachment.outcomes)
         about = About(ABI_VERSION, __version__, max_vcpus, lpt_symbol, *by)
-        array = create_array("lpt_about", _ABOUT_BYTES, 1)
+        array = about.array()
         try:
-            write_element(array, 0, about.encode())
-            things = {_ABOUT: array}
-            things.update({_MAP + name: fd for name, fd in attachment.maps.items()})
-            things.update({_LINK + name: fd for name, fd in attachment.links.items()})
-            things.update({_PROGRAM + name: fd for name, fd in attachment.programs.items()})
+            things = {ABOUT: array}
+            things.update({MAP + name: fd for name, fd in attachment.maps.items()})
+            things.update({LINK + name: fd for name, fd in attachment.links.items()})
+            things.update({PROGRAM + name: fd for name, fd in attachment.programs.items()})
             self._lose(self._store(self._pin(things)))
         finally:
             os.close(array)
@@ -326,7 +180,7 @@ class Keeper:
         remaining = {}
         incoming = self._root / "new"
         for directory in kept_directories(self._root).values():
-            _remove(directory)
+            remove(directory)
         incoming.mkdir(mode=0o700)
         for name, fd in things.items():
             try:
@@ -340,13 +194,13 @@ class Keeper:
         return [name for name, fd in things.items() if not notify.store_fd(name, fd)]
 
     def _lose(self, names: list[str]) -> None:
-        if _ABOUT in names:
+        if ABOUT in names:
             self.said.append(
                 f"counting ends with this process ({self.problem}): mount -t bpf bpf "
                 f"{self._root.parent}"
             )
         elif names:
-            links = (name[len(_LINK) :] for name in names if name.startswith(_LINK))
+            links = (name[len(LINK) :] for name in names if name.startswith(LINK))
             probes = ", ".join(sorted(links))
             self.said.append(
                 f"this kernel cannot pin {probes}: these count while this process runs only; run "
@@ -376,7 +230,7 @@ class Keeper:
         """Remove all pins, how many; with the descriptors that we hold, what is attached goes."""
         if self._lock < 0:
             return 0
-        count = sum(map(_remove, kept_directories(self._root).values()))
+        count = sum(map(remove, kept_directories(self._root).values()))
         with suppress(OSError):
             self._root.rmdir()
         return count

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Where sets are pinned, and who has the right to."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Optional
+
+from lpttrace.keep_set import ABOUT, LINK
+
+__all__ = ["PIN_ROOT", "kept_directories", "kept_elsewhere", "owner", "remove", "running"]
+
+PIN_ROOT = Path("/sys/fs/bpf/lpttrace")
+"""Where pins are unless the user says otherwise."""
+
+
+def owner(directory: Path) -> Optional[int]:
+    """The process that holds the lock of a directory, None if /proc knows none.
+
+    Source: /proc/locks, proc(5).
+    """
+    with suppress(OSError):
+        inode = directory.stat().st_ino
+        pattern = rf"FLOCK +ADVISORY +WRITE (\d+) [0-9a-f]+:[0-9a-f]+:{inode} "
+        found = re.search(pattern, Path("/proc/locks").read_text())
+        return int(found[1]) if found else None
+    return None
+
+
+def running(pid: int) -> str:
+    """A process in words: its number and command line."""
+    if not pid:
+        return "another process, out of sight of this one"
+    with suppress(OSError):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        text = b" ".join(words).decode("utf-8", "backslashreplace").strip()
+        return f"process {pid} ({text})"
+    return f"process {pid}"
+
+
+def kept_directories(root: Path) -> dict[int, Path]:
+    """Directories of pins by their layout's version; those half made are -1."""
+    found = {}
+    with suppress(OSError):
+        for path in root.iterdir():
+            name = re.fullmatch(r"v(\d+)", path.name)
+            found[int(name[1]) if name else -1] = path
+    return found
+
+
+def kept_elsewhere(root: Path) -> list[Path]:
+    """Other roots in the same BPF file system with what an agent, told so, has kept."""
+    found = set()
+    with suppress(OSError):
+        for about in root.parent.rglob(f"v[0-9]*/{ABOUT}"):
+            found.add(about.parent.parent)
+    return sorted(found - {root})
+
+
+def remove(directory: Path) -> int:
+    """Unpin everything there, how many; OSError. First what ends counting."""
+    paths = sorted(directory.iterdir(), key=lambda path: not path.name.startswith(LINK))
+    for path in paths:
+        path.unlink()
+    directory.rmdir()
+    return len(paths)
