@@ -19,7 +19,18 @@ from lpttrace.abi import ABI_VERSION
 from lpttrace.attach import Attachment
 from lpttrace.errors import LpttraceError
 from lpttrace.keep_root import PIN_ROOT, kept_directories, kept_elsewhere, owner, remove, running
-from lpttrace.keep_set import ABOUT, KINDS, LINK, MAP, PROGRAM, About, Kept, as_kept, opened
+from lpttrace.keep_set import (
+    ABOUT,
+    KINDS,
+    LINK,
+    MAP,
+    PROGRAM,
+    About,
+    Kept,
+    as_kept,
+    number_of,
+    opened,
+)
 from lpttrace.objects import is_bpffs, pin
 
 __all__ = [
@@ -33,6 +44,9 @@ __all__ = [
     "owner",
     "running",
 ]
+
+_AFRESH = "starting afresh, all counters begin at zero"
+_NAMED = 4
 
 
 class Beside:
@@ -81,6 +95,7 @@ class Keeper:
         self._root = root
         self._options = (max_vcpus, lpt_symbol)
         self._lock = self._readers = -1
+        self._stored: dict[str, int] = {}
         self.said: list[str] = []
         self.problem = ""
 
@@ -115,62 +130,92 @@ class Keeper:
 
     def take_over(self) -> Optional[Kept]:
         """What an agent before has left, if one can go on with it; `said` tells why not."""
-        fds = notify.received_fds()
-        fds = {name: fd for name, fd in fds.items() if name.startswith(KINDS)}
+        stored = self._received()
         directories = kept_directories(self._root)
         others = sorted(version for version in directories if version not in (ABI_VERSION, -1))
         if others:
             self.said.append(
                 f"the programs attached before have layout {others[-1]}, this lpttrace has "
-                f"{ABI_VERSION}: starting afresh, all counters begin at zero"
+                f"{ABI_VERSION}: {_AFRESH}"
             )
+        pinned: dict[str, int] = {}
         with suppress(KeyError):
             pinned = opened(directories[ABI_VERSION])
-            for name in fds.keys() & pinned.keys():
-                os.close(fds.pop(name))
-            fds.update(pinned)
-        if not fds:
-            return None
+        for name in stored.keys() & pinned.keys():
+            os.close(stored.pop(name))
+        kept = self._accepted({**stored, **pinned}) if stored or pinned else None
+        self._tidy_store({} if kept is None else stored)
+        return kept
+
+    def _received(self) -> dict[str, int]:
+        fds: dict[str, int] = {}
+        for name, fd in notify.received_fds():
+            if not name.startswith(KINDS):
+                continue
+            self._stored[name] = self._stored.get(name, 0) + 1
+            if name in fds:
+                os.close(fd)
+            else:
+                fds[name] = fd
+        return fds
+
+    def _accepted(self, fds: dict[str, int]) -> Optional[Kept]:
         kept = as_kept(fds)
         if kept is None:
-            self.said.append(
-                "what was attached before is not what this lpttrace keeps: starting afresh, all "
-                "counters begin at zero"
-            )
-        elif not self._fits(kept.about):
+            self.said.append(f"what was attached before is not what this lpttrace keeps: {_AFRESH}")
+        elif not self._fits(kept.about) or self._lacks(kept.lost()):
             kept.close()
             return None
         return kept
+
+    def _tidy_store(self, used: dict[str, int]) -> None:
+        # It holds so many and no more, and gives all of them to every agent after this one.
+        for name, times in self._stored.items():
+            if name not in used or times > 1:
+                notify.remove_fd(name)
+            if name in used and times > 1:
+                notify.store_fd(name, used[name])
 
     def _fits(self, about: About) -> bool:
         if about.abi != ABI_VERSION:
             self.said.append(
                 f"the programs stored before have layout {about.abi}, this lpttrace has "
-                f"{ABI_VERSION}: starting afresh, all counters begin at zero"
+                f"{ABI_VERSION}: {_AFRESH}"
             )
             return False
         if (about.max_vcpus, about.lpt_symbol) != self._options:
             self.said.append(
                 f"the programs attached before are for {about.max_vcpus} vCPUs and "
-                f"{about.lpt_symbol}: starting afresh, all counters begin at zero"
+                f"{about.lpt_symbol}: {_AFRESH}"
             )
             return False
         return True
 
+    def _lacks(self, lost: list[str]) -> bool:
+        if lost:
+            more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
+            names = ", ".join(name.replace("_", " ", 1) for name in lost[:_NAMED])
+            self.said.append(
+                f"nothing has kept {names}{more} of what was attached before: {_AFRESH}"
+            )
+        return bool(lost)
+
     def keep(self, attachment: Attachment, attached_ns: int = 0) -> None:
         """Pin and store all of it in place of what was kept before; `said` tells what cannot be."""
-        max_vcpus, lpt_symbol = self._options
-        by = (attachment.bcc, attached_ns, attachment.outcomes)
-        about = About(ABI_VERSION, __version__, max_vcpus, lpt_symbol, *by)
-        array = about.array()
+        things = {MAP + name: fd for name, fd in attachment.maps.items()}
+        things.update({LINK + name: fd for name, fd in attachment.links.items()})
+        things.update({PROGRAM + name: fd for name, fd in attachment.programs.items()})
+        array = self._about(attachment, attached_ns, things).array()
         try:
-            things = {ABOUT: array}
-            things.update({MAP + name: fd for name, fd in attachment.maps.items()})
-            things.update({LINK + name: fd for name, fd in attachment.links.items()})
-            things.update({PROGRAM + name: fd for name, fd in attachment.programs.items()})
-            self._lose(self._store(self._pin(things)))
+            self._lose(self._store(self._pin({ABOUT: array, **things})))
         finally:
             os.close(array)
+
+    def _about(self, attachment: Attachment, attached_ns: int, things: dict[str, int]) -> About:
+        max_vcpus, lpt_symbol = self._options
+        by = (attachment.bcc, attached_ns, attachment.outcomes)
+        numbers = {name: number_of(fd) for name, fd in things.items()}
+        return About(ABI_VERSION, __version__, max_vcpus, lpt_symbol, *by, numbers)
 
     def _pin(self, things: dict[str, int]) -> dict[str, int]:
         # Those that have no pin. All at once in place: a directory that is half made is never
@@ -191,6 +236,9 @@ class Keeper:
         return remaining
 
     def _store(self, things: dict[str, int]) -> list[str]:
+        # Those that nobody will hold. What is under a name already would stay beside it.
+        for name in things:
+            notify.remove_fd(name)
         return [name for name, fd in things.items() if not notify.store_fd(name, fd)]
 
     def _lose(self, names: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -14,7 +15,8 @@ from lpttrace.errors import LpttraceError
 from lpttrace.objects import create_array, open_pin, read_element, write_element
 from lpttrace.plan import ProbeSpec
 
-__all__ = ["ABOUT", "KINDS", "LINK", "MAP", "PROGRAM", "About", "Kept", "as_kept", "opened"]
+__all__ = ["ABOUT", "KINDS", "LINK", "MAP", "PROGRAM", "About", "Kept"]
+__all__ += ["as_kept", "number_of", "opened"]
 
 _ABOUT_BYTES = 1 << 16
 MAP, LINK, PROGRAM, ABOUT = "map_", "link_", "prog_", "about"
@@ -25,7 +27,8 @@ KINDS = (MAP, LINK, PROGRAM, ABOUT)
 class About:
     """What a kept set is: enough to tell whether one can go on with it.
 
-    attached_ns is when it was attached, CLOCK_MONOTONIC.
+    attached_ns is when it was attached, CLOCK_MONOTONIC; numbers are the kernel's of all that
+    belongs to it, by name.
     """
 
     abi: int
@@ -35,6 +38,7 @@ class About:
     bcc: str
     attached_ns: int
     outcomes: tuple[Outcome, ...]
+    numbers: dict[str, int]
 
     def encode(self) -> bytes:
         """As it is in the array; LpttraceError if that is too small."""
@@ -80,10 +84,25 @@ class Kept(Attached):
             return Outcome(outcome.probe, False, 0, gone)
         return outcome
 
+    def lost(self) -> list[str]:
+        """What belongs to the set and is not here, or something else is under its name."""
+        here = {name: number_of(fd) for name, fd in self._fds.items()}
+        return [name for name, number in self.about.numbers.items() if here.get(name) != number]
+
     def close(self) -> None:
         """What is pinned or stored stays attached."""
         while self._fds:
             os.close(self._fds.popitem()[1])
+
+
+def number_of(fd: int) -> int:
+    """The kernel's number of a map, link or program; 0 where it has none for a kprobe.
+
+    Source: /proc/PID/fdinfo, of a link since 5.8; a kprobe that is no link is a perf event.
+    """
+    told = Path(f"/proc/self/fdinfo/{fd}").read_text()
+    found = re.search(r"^(?:map|link|prog)_id:\s*(\d+)", told, re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 def opened(directory: Path) -> dict[str, int]:

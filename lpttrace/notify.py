@@ -12,7 +12,7 @@ import socket
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Optional
 
-__all__ = ["has_store", "notify", "received_fds", "received_listener", "store_fd"]
+__all__ = ["has_store", "notify", "received_fds", "received_listener", "remove_fd", "store_fd"]
 
 _FIRST_FD = 3
 _VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
@@ -52,13 +52,20 @@ def store_fd(name: str, fd: int) -> bool:
     return has_store() and notify("FDSTORE=1", "FDPOLL=0", f"FDNAME={name}", fds=[fd])
 
 
-def received_fds(environment: MutableMapping[str, str] = os.environ) -> dict[str, int]:
-    """What was stored, by name, if it is for this process; asked again, nothing."""
+def remove_fd(name: str) -> bool:
+    """Have systemd close all that it holds under that name; False if nobody will."""
+    return has_store() and notify("FDSTOREREMOVE=1", f"FDNAME={name}")
+
+
+def received_fds(environment: MutableMapping[str, str] = os.environ) -> list[tuple[str, int]]:
+    """What was stored, if it is for this process; asked again, nothing.
+
+    A name may be there more than once: the newest is first.
+    """
     found = _passed(environment)
-    for name in _VARIABLES:
-        environment.pop(name, None)
-    found.pop(_LISTENER, None)
-    return found
+    for variable in _VARIABLES:
+        environment.pop(variable, None)
+    return [(name, fd) for name, fd in found if name != _LISTENER]
 
 
 def received_listener(environment: Mapping[str, str] = os.environ) -> Optional[socket.socket]:
@@ -66,15 +73,15 @@ def received_listener(environment: Mapping[str, str] = os.environ) -> Optional[s
 
     To be asked before received_fds.
     """
-    fd = _passed(environment).get(_LISTENER)
+    fd = dict(_passed(environment)).get(_LISTENER)
     return None if fd is None else socket.socket(fileno=fd)
 
 
-def _passed(environment: Mapping[str, str]) -> dict[str, int]:
+def _passed(environment: Mapping[str, str]) -> list[tuple[str, int]]:
     pid, count, names = (environment.get(name, "") for name in _VARIABLES)
     if pid != str(os.getpid()) or not count.isdigit():
-        return {}
+        return []
     numbers = range(_FIRST_FD, _FIRST_FD + int(count))
     for fd in numbers:
         os.set_inheritable(fd, False)
-    return dict(zip(names.split(":"), numbers))
+    return list(zip(names.split(":"), numbers))

@@ -3,64 +3,48 @@
 
 from __future__ import annotations
 
-import array
-import fcntl
-import json
-import os
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lpttrace import abi, notify
+from lpttrace import abi
 from lpttrace.attach import Attachment
 from lpttrace.doctor import kept_fact
 from lpttrace.errors import LpttraceError
-from lpttrace.host import NO, probe_host
-from lpttrace.keep import Beside, Keeper, Kept, kept_directories, owner
+from lpttrace.host import NO
+from lpttrace.keep import Beside, kept_directories, owner
 from lpttrace.live_space import Space
 from lpttrace.maps import MappedArray, delete, keys
 from lpttrace.objects import is_bpffs, open_pin, pin
-from lpttrace.plan import LPT_SYMBOL, make_plan, symbols_wanted
+from lpttrace.plan import LPT_SYMBOL
+from tests.lab.keeping import (
+    MAX_VCPUS,
+    PLAN,
+    attach_afresh,
+    bpffs,
+    keeper_of,
+    leave,
+    links,
+    number_of_pin,
+    taken_over,
+)
 
-MAX_VCPUS = 16
-PLAN = make_plan(probe_host(symbols_wanted(LPT_SYMBOL)), MAX_VCPUS)
 PINS = f"v{abi.ABI_VERSION}"
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Path]:
-    """A directory to be, in a BPF file system of its own."""
-    subprocess.run(["mount", "-t", "bpf", "bpf", tmp_path], check=True)
-    yield tmp_path / "lpttrace"
-    subprocess.run(["umount", tmp_path], check=True)
-
-
-def keeper_of(root: Path, max_vcpus: int = MAX_VCPUS, symbol: str = LPT_SYMBOL) -> Keeper:
-    return Keeper(root, max_vcpus, symbol)
+    with bpffs(tmp_path) as directory:
+        yield directory
 
 
 @pytest.fixture
 def kept(root: Path) -> Path:
-    """Programs that an agent has attached and left."""
-    with keeper_of(root) as keeper:
-        assert keeper.take_over() is None
-        attachment = Attachment(PLAN)
-        keeper.keep(attachment)
-        attachment.close()
-        assert keeper.said == []
+    leave(root)
     return root
-
-
-def taken_over(root: Path) -> Kept:
-    with keeper_of(root) as keeper:
-        found = keeper.take_over()
-        assert found is not None and keeper.said == []
-    return found
 
 
 def test_a_file_system_is_told_from_another(root: Path) -> None:
@@ -120,10 +104,8 @@ def test_another_layout_is_told_and_replaced(kept: Path) -> None:
 def test_what_is_half_pinned_is_no_set(kept: Path) -> None:
     (kept / PINS).rename(kept / "new")
     with keeper_of(kept) as keeper:
-        assert keeper.take_over() is None and keeper.said == []
-        attachment = Attachment(PLAN)
-        keeper.keep(attachment)
-        attachment.close()
+        attach_afresh(keeper).close()
+        assert keeper.said == []
     taken_over(kept).close()
 
 
@@ -173,21 +155,6 @@ def test_a_reader_knows_when_something_else_counts(kept: Path) -> None:
     beside.close()
 
 
-def links() -> set[int]:
-    """Numbers of all links that this kernel has."""
-    listed = subprocess.run(["bpftool", "-j", "link"], capture_output=True, text=True, check=True)
-    return {link["id"] for link in json.loads(listed.stdout)}
-
-
-def number_of_link(path: Path) -> int:
-    fd = open_pin(path)
-    try:
-        told = Path(f"/proc/self/fdinfo/{fd}").read_text()
-    finally:
-        os.close(fd)
-    return int(next(line for line in told.splitlines() if line.startswith("link_id:")).split()[1])
-
-
 def test_what_is_kept_in_another_place_is_found(kept: Path) -> None:
     fact = kept_fact(kept.parent / "usual")
     assert fact.state == NO and f"go on counting under {kept}" in fact.detail
@@ -200,7 +167,7 @@ def test_what_is_kept_in_another_place_is_found(kept: Path) -> None:
 
 
 def test_discarding_detaches_everything(kept: Path) -> None:
-    ours = {number_of_link(path) for path in (kept / PINS).glob("link_*")}
+    ours = {number_of_pin(path) for path in (kept / PINS).glob("link_*")}
     assert ours and ours <= links()
     with keeper_of(kept) as keeper:
         removed = keeper.discard()
@@ -218,70 +185,6 @@ def test_without_a_bpf_file_system_it_says_what_ends(tmp_path: Path) -> None:
             f"{tmp_path}"
         )
         assert not keeper.keeps and keeper.discard() == 0
-
-
-class Manager(threading.Thread):
-    """Stands where systemd listens, until it is told to stop."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.stored: dict[str, int] = {}
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._listener.bind(str(path))
-
-    def run(self) -> None:
-        with self._listener:
-            while True:
-                data, ancillary, _, _ = self._listener.recvmsg(4096, socket.CMSG_SPACE(4))
-                told = dict(line.split("=", 1) for line in data.decode().splitlines())
-                if "STOPPING" in told:
-                    return
-                assert told["FDSTORE"] == "1"
-                (self.stored[told["FDNAME"]],) = array.array("i", ancillary[0][2])
-
-
-@pytest.fixture
-def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
-    path = tmp_path / "notify"
-    listening = Manager(path)
-    listening.start()
-    monkeypatch.setenv("NOTIFY_SOCKET", str(path))
-    yield listening
-    notify.notify("STOPPING=1")
-    listening.join()
-
-
-def test_descriptors_come_back_from_the_store(
-    tmp_path: Path, manager: Manager, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = tmp_path / "lpttrace"
-    with keeper_of(root) as keeper, Attachment(PLAN) as attachment:
-        keeper.keep(attachment)
-        assert keeper.said == [] and keeper.keeps
-        links = set(attachment.links)
-    notify.notify("STOPPING=1")
-    manager.join()
-    held = manager.stored
-    assert {name for name in held if name.startswith("link_")} == {f"link_{n}" for n in links}
-    # What systemd would put at 3 and after is where it is; the function takes any first number.
-    first = fcntl.fcntl(0, fcntl.F_DUPFD, 300)
-    os.close(first)
-    for place, fd in enumerate(held.values(), first):
-        os.dup2(fd, place)
-        os.close(fd)
-    monkeypatch.setattr(notify, "_FIRST_FD", first)
-    for name, value in (("PID", os.getpid()), ("FDS", len(held)), ("FDNAMES", ":".join(held))):
-        monkeypatch.setenv(f"LISTEN_{name}", str(value))
-    found = taken_over(root)
-    assert set(found.links) == links and len(keys(found.maps["free_slots"], 4)) == MAX_VCPUS
-    found.close()
-    assert notify.received_fds() == {}
-
-
-def test_descriptors_for_another_process_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("PID", os.getppid()), ("FDS", 1), ("FDNAMES", "about")):
-        monkeypatch.setenv(f"LISTEN_{name}", str(value))
-    assert notify.received_fds() == {}
 
 
 def test_what_a_killed_agent_had_in_hand_is_given_back(kept: Path) -> None:
