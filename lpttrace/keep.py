@@ -46,6 +46,7 @@ __all__ = [
 ]
 
 _AFRESH = "starting afresh, all counters begin at zero"
+_LINKS_GO = " (before Linux 5.15 only systemd can keep a kprobe, and only over a restart)"
 _NAMED = 4
 
 
@@ -58,15 +59,18 @@ class Beside:
         if directory is None:
             raise LpttraceError(f"nothing is attached under {root} that this lpttrace can read")
         self._directory = directory
+        self._lock = -1
         try:
             # Says to the agent that somebody looks, until it is closed.
             self._lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(self._lock, fcntl.LOCK_SH)
             kept = as_kept(opened(directory))
         except OSError as error:
+            self._unlock()
             raise LpttraceError(f"cannot read what is under {directory}: {error}") from error
-        if kept is None:
-            os.close(self._lock)
+        # What an agent holds by descriptor need not be pinned; but without the maps, what is read?
+        if kept is None or any(name.startswith(MAP) for name in kept.lost()):
+            self._unlock()
             raise LpttraceError(f"{directory} is not what lpttrace has pinned; lpttrace unload")
         self.attachment = kept
 
@@ -79,6 +83,9 @@ class Beside:
     def close(self) -> None:
         """Let go of it; idempotent."""
         self.attachment.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -95,6 +102,7 @@ class Keeper:
         self._root = root
         self._options = (max_vcpus, lpt_symbol)
         self._lock = self._readers = -1
+        self._pins = False
         self._stored: dict[str, int] = {}
         self.said: list[str] = []
         self.problem = ""
@@ -115,7 +123,8 @@ class Keeper:
             ) from None
         except OSError as error:
             self.close()
-            self.problem = str(error.strerror or error).lower()
+            self.problem = _in_words(error)
+        self._pins = not self.problem
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -138,14 +147,19 @@ class Keeper:
                 f"the programs attached before have layout {others[-1]}, this lpttrace has "
                 f"{ABI_VERSION}: {_AFRESH}"
             )
-        pinned: dict[str, int] = {}
-        with suppress(KeyError):
-            pinned = opened(directories[ABI_VERSION])
+        pinned = self._opened(directories.get(ABI_VERSION))
         for name in stored.keys() & pinned.keys():
             os.close(stored.pop(name))
         kept = self._accepted({**stored, **pinned}) if stored or pinned else None
         self._tidy_store({} if kept is None else stored)
         return kept
+
+    def _opened(self, directory: Optional[Path]) -> dict[str, int]:
+        try:
+            return opened(directory) if directory else {}
+        except OSError as error:
+            self.said.append(f"cannot read what is under {directory}: {error}: {_AFRESH}")
+            return {}
 
     def _received(self) -> dict[str, int]:
         fds: dict[str, int] = {}
@@ -195,8 +209,9 @@ class Keeper:
         if lost:
             more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
             names = ", ".join(name.replace("_", " ", 1) for name in lost[:_NAMED])
+            why = "" if any(not name.startswith(LINK) for name in lost) else _LINKS_GO
             self.said.append(
-                f"nothing has kept {names}{more} of what was attached before: {_AFRESH}"
+                f"nothing has kept {names}{more} of what was attached before{why}: {_AFRESH}"
             )
         return bool(lost)
 
@@ -218,10 +233,18 @@ class Keeper:
         return About(ABI_VERSION, __version__, max_vcpus, lpt_symbol, *by, numbers)
 
     def _pin(self, things: dict[str, int]) -> dict[str, int]:
-        # Those that have no pin. All at once in place: a directory that is half made is never
-        # taken for a set.
-        if self._lock < 0:
+        # Those that have no pin.
+        if not self._pins:
             return things
+        try:
+            return self._pin_all(things)
+        except OSError as error:
+            self._pins = False
+            self.problem = _in_words(error)
+            return things
+
+    def _pin_all(self, things: dict[str, int]) -> dict[str, int]:
+        # All at once in place: a directory that is half made is never taken for a set.
         remaining = {}
         incoming = self._root / "new"
         for directory in kept_directories(self._root).values():
@@ -243,21 +266,22 @@ class Keeper:
 
     def _lose(self, names: list[str]) -> None:
         if ABOUT in names:
-            self.said.append(
-                f"counting ends with this process ({self.problem}): mount -t bpf bpf "
-                f"{self._root.parent}"
-            )
+            where = self._root.parent
+            mount = f"mount -t bpf bpf {where}"
+            remedy = mount if where.exists() and not is_bpffs(where) else f"make {where} writable"
+            self.said.append(f"counting ends with this process ({self.problem}): {remedy}")
         elif names:
             links = (name[len(LINK) :] for name in names if name.startswith(LINK))
             probes = ", ".join(sorted(links))
             self.said.append(
-                f"this kernel cannot pin {probes}: these count while this process runs only; run "
-                "it as a systemd service, which holds them over a restart"
+                f"this kernel cannot pin {probes}: these count while this process runs only, "
+                "and the next starts afresh; run it as a systemd service, which holds them over a "
+                "restart"
             )
 
     def read_by_others(self) -> bool:
         """Whether somebody reads beside us at this moment."""
-        if self._lock < 0:
+        if not self._pins:
             return False
         if self._readers < 0:
             path = self._root / f"v{ABI_VERSION}"
@@ -276,9 +300,17 @@ class Keeper:
 
     def discard(self) -> int:
         """Remove all pins, how many; with the descriptors that we hold, what is attached goes."""
-        if self._lock < 0:
+        if not self._pins:
             return 0
-        count = sum(map(remove, kept_directories(self._root).values()))
+        try:
+            count = sum(map(remove, kept_directories(self._root).values()))
+        except OSError as error:
+            why = _in_words(error)
+            raise LpttraceError(f"cannot remove what is under {self._root}: {why}") from error
         with suppress(OSError):
             self._root.rmdir()
         return count
+
+
+def _in_words(error: OSError) -> str:
+    return str(error.strerror or error).lower()

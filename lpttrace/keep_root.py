@@ -59,10 +59,13 @@ def kept_elsewhere(root: Path) -> list[Path]:
     return sorted(found - {root})
 
 
-def remove(directory: Path) -> int:
-    """Unpin everything there, how many; OSError. First what ends counting."""
-    paths = sorted(directory.iterdir(), key=lambda path: not path.name.startswith(LINK))
-    for path in paths:
+def remove(path: Path) -> int:
+    """Unpin what is there, and in all directories there, how many; OSError."""
+    if not path.is_dir():
         path.unlink()
-    directory.rmdir()
-    return len(paths)
+        return 1
+    # What ends counting goes first.
+    paths = sorted(path.iterdir(), key=lambda each: not each.name.startswith(LINK))
+    count = sum(map(remove, paths))
+    path.rmdir()
+    return count

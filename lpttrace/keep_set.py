@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from lpttrace.attach import LEDGER, Attached, Outcome
+from lpttrace.attach import Attached, Outcome
 from lpttrace.errors import LpttraceError
 from lpttrace.objects import create_array, open_pin, read_element, write_element
 from lpttrace.plan import ProbeSpec
@@ -129,8 +129,4 @@ def as_kept(fds: dict[str, int]) -> Optional[Kept]:
     except (OSError, ValueError, KeyError, TypeError):
         _close(fds)
         return None
-    kept = Kept(about, fds)
-    if LEDGER in kept.maps:
-        return kept
-    kept.close()
-    return None
+    return Kept(about, fds)

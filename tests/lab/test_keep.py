@@ -118,6 +118,63 @@ def test_a_directory_that_is_not_ours(root: Path) -> None:
             Beside(root)
 
 
+@pytest.mark.parametrize("kind", ["link", "map", "prog"])
+def test_a_set_that_lacks_something_is_not_gone_on_with(kept: Path, kind: str) -> None:
+    name = next(path for path in (kept / PINS).iterdir() if path.name.startswith(kind)).name
+    (kept / PINS / name).unlink()
+    with keeper_of(kept) as keeper:
+        attach_afresh(keeper).close()
+        (said,) = keeper.said
+        named = name.replace("_", " ", 1)
+        assert said.startswith(f"nothing has kept {named} of what was attached before")
+        assert said.endswith(": starting afresh, all counters begin at zero")
+        assert ("before Linux 5.15" in said) == (kind == "link")
+    taken_over(kept).close()
+
+
+def test_a_reader_does_without_links_but_not_without_maps(kept: Path) -> None:
+    (kept / PINS / "link_kvm_entry").unlink()
+    Beside(kept).close()
+    (kept / PINS / "map_slots").unlink()
+    with pytest.raises(LpttraceError, match="is not what lpttrace has pinned"):
+        Beside(kept)
+
+
+@pytest.mark.parametrize("options", ["remount,ro", "remount,bind,ro"])
+def test_what_cannot_be_written_to(kept: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", options, kept.parent], check=True)
+    with keeper_of(kept, 17) as keeper, attach_afresh(keeper):
+        *_, said = keeper.said
+        assert said == (
+            f"counting ends with this process (read-only file system): make {kept.parent} writable"
+        )
+        assert not keeper.read_by_others() and keeper.discard() == 0
+
+
+def test_a_place_that_cannot_be_written_to(root: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", root.parent], check=True)
+    with keeper_of(root) as keeper, attach_afresh(keeper):
+        (said,) = keeper.said
+        assert said.startswith("counting ends with this process (read-only file system): make ")
+
+
+def test_what_cannot_be_removed_is_told(kept: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", kept.parent], check=True)
+    with keeper_of(kept) as keeper, pytest.raises(LpttraceError) as told:
+        keeper.discard()
+    assert str(told.value) == f"cannot remove what is under {kept}: read-only file system"
+
+
+def test_what_is_not_pinned_by_us_is_in_the_way_of_nothing(kept: Path) -> None:
+    (kept / PINS / "more" / "and more").mkdir(parents=True)
+    with keeper_of(kept) as keeper:
+        attach_afresh(keeper).close()
+        (said,) = keeper.said
+        assert said.startswith(f"cannot read what is under {kept / PINS}: ")
+        assert said.endswith(": starting afresh, all counters begin at zero")
+    taken_over(kept).close()
+
+
 def test_one_agent_at_a_time_and_the_other_says_who(kept: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from lpttrace.keep import Keeper\n"

@@ -10,8 +10,18 @@ from pathlib import Path
 import pytest
 
 from lpttrace import abi, notify
+from lpttrace.attach import Attachment
 from lpttrace.maps import MappedArray, keys
-from tests.lab.keeping import MAX_VCPUS, attach_afresh, bpffs, keeper_of, leave, links, taken_over
+from tests.lab.keeping import (
+    MAX_VCPUS,
+    PLAN,
+    attach_afresh,
+    bpffs,
+    keeper_of,
+    leave,
+    links,
+    taken_over,
+)
 from tests.lab.service_manager import Manager
 
 
@@ -109,6 +119,32 @@ def test_what_is_pinned_is_not_in_the_store(
         manager.pass_on(monkeypatch)
         taken_over(root).close()
     assert manager.names() == []
+
+
+def test_what_the_kernel_cannot_pin_is_stored_over_a_restart_but_not_a_stop(
+    tmp_path: Path, manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a kprobe before 5.15: a descriptor, but of nothing that BPF could pin.
+    event, other = os.pipe()
+    with bpffs(tmp_path) as root:
+        with keeper_of(root) as keeper, Attachment(PLAN) as attachment:
+            attachment.links["kvm_destroy_vm"] = event
+            keeper.keep(attachment)
+        os.close(event)
+        os.close(other)
+        assert manager.names() == ["link_kvm_destroy_vm"]
+        manager.pass_on(monkeypatch)
+        found = taken_over(root)
+        assert "kvm_destroy_vm" in found.links
+        found.close()
+        with keeper_of(root) as keeper:
+            attach_afresh(keeper).close()
+            assert keeper.said == [
+                "nothing has kept link kvm_destroy_vm of what was attached before (before Linux "
+                "5.15 only systemd can keep a kprobe, and only over a restart): starting afresh, "
+                "all counters begin at zero"
+            ]
+        taken_over(root).close()
 
 
 def test_parts_of_two_sets_are_no_set(
