@@ -18,7 +18,15 @@ from lpttrace import __version__, notify
 from lpttrace.abi import ABI_VERSION
 from lpttrace.attach import Attachment
 from lpttrace.errors import LpttraceError
-from lpttrace.keep_root import PIN_ROOT, kept_directories, kept_elsewhere, owner, remove, running
+from lpttrace.keep_root import (
+    HOST,
+    PIN_ROOT,
+    kept_directories,
+    kept_elsewhere,
+    owner,
+    remove,
+    running,
+)
 from lpttrace.keep_set import (
     ABOUT,
     KINDS,
@@ -92,16 +100,23 @@ class Beside:
 
 
 class Keeper:
-    """The right to keep a set under root; one process has it at a time."""
+    """The right to keep a set under root; one process has it at a time.
 
-    def __init__(self, root: Path, max_vcpus: int = 0, lpt_symbol: str = "") -> None:
+    Where nothing can be pinned, it is the right to count on this host.
+    """
+
+    def __init__(
+        self, root: Path, max_vcpus: int = 0, lpt_symbol: str = "", host: Path = HOST
+    ) -> None:
         """The options are those of what is to be attached: nothing else can be gone on with.
 
         problem says why nothing can be pinned, if so.
         """
         self._root = root
+        self._host = host
         self._options = (max_vcpus, lpt_symbol)
-        self._lock = self._readers = -1
+        self._locks: list[int] = []
+        self._readers = -1
         self._pins = False
         self._stored: dict[str, int] = {}
         self.said: list[str] = []
@@ -113,29 +128,36 @@ class Keeper:
             if not is_bpffs(self._root.parent):
                 raise OSError(0, f"no BPF file system at {self._root.parent}")
             self._root.mkdir(mode=0o700, exist_ok=True)
-            self._lock = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._take(self._root, fcntl.LOCK_EX)
+        except OSError as error:
+            self.problem = _in_words(error)
+        self._pins = not self.problem
+        with suppress(OSError):
+            # Those that pin, each under a root of its own, share the host.
+            self._take(self._host, fcntl.LOCK_SH if self._pins else fcntl.LOCK_EX)
+        return self
+
+    def _take(self, directory: Path, how: int) -> None:
+        self._locks.append(os.open(directory, os.O_RDONLY | os.O_DIRECTORY))
+        try:
+            fcntl.flock(self._locks[-1], how | fcntl.LOCK_NB)
         except BlockingIOError:
             self.close()
-            who = running(owner(self._root) or 0)
+            who = running(owner(directory) or 0)
             raise LpttraceError(
                 f"cannot attach: {who} has; read its metrics, or stop it first"
             ) from None
-        except OSError as error:
-            self.close()
-            self.problem = _in_words(error)
-        self._pins = not self.problem
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Give up the right; what is kept stays."""
-        for fd in (self._lock, self._readers):
-            if fd >= 0:
-                os.close(fd)
-        self._lock = self._readers = -1
+        while self._locks:
+            os.close(self._locks.pop())
+        if self._readers >= 0:
+            os.close(self._readers)
+            self._readers = -1
 
     def take_over(self) -> Optional[Kept]:
         """What an agent before has left, if one can go on with it; `said` tells why not."""

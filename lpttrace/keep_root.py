@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -10,10 +11,15 @@ from typing import Optional
 
 from lpttrace.keep_set import ABOUT, LINK
 
-__all__ = ["PIN_ROOT", "kept_directories", "kept_elsewhere", "owner", "remove", "running"]
+__all__ = ["HOST", "PIN_ROOT", "kept_directories", "kept_elsewhere", "owner", "remove", "running"]
 
 PIN_ROOT = Path("/sys/fs/bpf/lpttrace")
 """Where pins are unless the user says otherwise."""
+
+
+HOST = Path("/sys/kernel/tracing")
+"""What agents lock besides: there is one of a host, whatever is mounted in a container, it need not
+be written to, and nobody but root can open it."""
 
 
 def owner(directory: Path) -> Optional[int]:
@@ -22,8 +28,9 @@ def owner(directory: Path) -> Optional[int]:
     Source: /proc/locks, proc(5).
     """
     with suppress(OSError):
-        inode = directory.stat().st_ino
-        pattern = rf"FLOCK +ADVISORY +WRITE (\d+) [0-9a-f]+:[0-9a-f]+:{inode} "
+        at = directory.stat()
+        file = f"{os.major(at.st_dev):02x}:{os.minor(at.st_dev):02x}:{at.st_ino}"
+        pattern = rf"FLOCK +ADVISORY +(?:READ|WRITE) +(\d+) {file} "
         found = re.search(pattern, Path("/proc/locks").read_text())
         return int(found[1]) if found else None
     return None

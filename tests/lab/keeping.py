@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Optional
 
 from lpttrace.attach import Attachment
 from lpttrace.host import probe_host
@@ -30,8 +31,14 @@ def bpffs(directory: Path) -> Iterator[Path]:
         subprocess.run(["umount", directory], check=True)
 
 
-def keeper_of(root: Path, max_vcpus: int = MAX_VCPUS, symbol: str = LPT_SYMBOL) -> Keeper:
-    return Keeper(root, max_vcpus, symbol)
+def keeper_of(
+    root: Path,
+    max_vcpus: int = MAX_VCPUS,
+    symbol: str = LPT_SYMBOL,
+    host: Optional[Path] = None,
+) -> Keeper:
+    """With what stands for the host's lock, so that tests beside this one are in nobody's way."""
+    return Keeper(root, max_vcpus, symbol, host or root.parent)
 
 
 def attach_afresh(keeper: Keeper) -> Attachment:

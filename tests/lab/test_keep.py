@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ from lpttrace.attach import Attachment
 from lpttrace.doctor import kept_fact
 from lpttrace.errors import LpttraceError
 from lpttrace.host import NO
-from lpttrace.keep import Beside, kept_directories, owner
+from lpttrace.keep import Beside, Keeper, kept_directories, owner
 from lpttrace.live_space import Space
 from lpttrace.maps import MappedArray, delete, keys
 from lpttrace.objects import is_bpffs, open_pin, pin
@@ -175,22 +178,65 @@ def test_what_is_not_pinned_by_us_is_in_the_way_of_nothing(kept: Path) -> None:
     taken_over(kept).close()
 
 
-def test_one_agent_at_a_time_and_the_other_says_who(kept: Path) -> None:
+@contextmanager
+def running_beside(root: Path, host: Path) -> Iterator[int]:
+    """Another process that may attach, until the end; its number."""
     code = (
         "import sys; from pathlib import Path; from lpttrace.keep import Keeper\n"
-        f"with Keeper(Path({str(kept)!r}), 1, ''): print('locked', flush=True); sys.stdin.read()"
+        f"with Keeper(Path({str(root)!r}), 1, '', Path({str(host)!r})):\n"
+        "    print('locked', flush=True); sys.stdin.read()"
     )
     argv = [sys.executable, "-c", code]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdin and other.stdout
         assert other.stdout.readline() == "locked\n"
-        assert owner(kept) == other.pid
-        with pytest.raises(LpttraceError, match=rf"process {other.pid} \({sys.executable} -c "):
-            keeper_of(kept).__enter__()
+        yield other.pid
         other.stdin.close()
-        other.wait()
+
+
+def refused(root: Path, host: Path) -> str:
+    with pytest.raises(LpttraceError) as told:
+        Keeper(root, 1, "", host).__enter__()
+    return str(told.value)
+
+
+def test_one_agent_at_a_time_and_the_other_says_who(kept: Path) -> None:
+    with running_beside(kept, kept.parent) as pid:
+        assert owner(kept) == pid
+        said = refused(kept, kept.parent)
+        assert said.startswith(f"cannot attach: process {pid} ({sys.executable} -c ")
     assert owner(kept) is None
     taken_over(kept).close()
+
+
+def test_one_agent_at_a_time_where_nothing_can_be_pinned(tmp_path: Path) -> None:
+    first, second = tmp_path / "first" / "lpttrace", tmp_path / "second" / "lpttrace"
+    for root in (first, second):
+        root.parent.mkdir()
+    with running_beside(first, tmp_path) as pid:
+        for root in (first, second):
+            assert f"process {pid} (" in refused(root, tmp_path)
+    with bpffs(second.parent), running_beside(second, tmp_path) as pid:
+        assert f"process {pid} (" in refused(first, tmp_path)
+        # Whoever pins elsewhere is in nobody's way.
+        with bpffs(first.parent), keeper_of(first, host=tmp_path) as keeper:
+            assert keeper.problem == ""
+    with keeper_of(first, host=tmp_path), bpffs(second.parent):
+        assert f"process {os.getpid()} (" in refused(second, tmp_path)
+
+
+def test_an_owner_is_not_taken_for_that_of_another_file_system(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    with ExitStack() as stack:
+        for directory in (ours, theirs):
+            directory.mkdir()
+            subprocess.run(["mount", "-t", "tmpfs", "tmpfs", directory], check=True)
+            stack.callback(subprocess.check_call, ["umount", directory])
+        assert ours.stat().st_ino == theirs.stat().st_ino
+        fd = os.open(theirs, os.O_RDONLY)
+        stack.callback(os.close, fd)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        assert (owner(ours), owner(theirs)) == (None, os.getpid())
 
 
 def test_a_reader_is_known_as_long_as_it_reads(kept: Path) -> None:
