@@ -163,7 +163,7 @@ class Keeper:
         """What an agent before has left, if one can go on with it; `said` tells why not."""
         stored = self._received()
         directories = kept_directories(self._root)
-        others = sorted(version for version in directories if version not in (ABI_VERSION, -1))
+        others = sorted(version for version in directories.keys() - {ABI_VERSION} if version >= 0)
         if others:
             self.said.append(
                 f"the programs attached before have layout {others[-1]}, this lpttrace has "

@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Optional
 
 from lpttrace.keep_set import ABOUT, LINK
+from lpttrace.objects import is_bpffs
 
 __all__ = ["HOST", "PIN_ROOT", "kept_directories", "kept_elsewhere", "owner", "remove", "running"]
 
 PIN_ROOT = Path("/sys/fs/bpf/lpttrace")
 """Where pins are unless the user says otherwise."""
-
-
 HOST = Path("/sys/kernel/tracing")
 """What agents lock besides: there is one of a host, whatever is mounted in a container, it need not
 be written to, and nobody but root can open it."""
+
+_SET = f"v[0-9]*/{ABOUT}"
 
 
 def owner(directory: Path) -> Optional[int]:
@@ -48,12 +49,16 @@ def running(pid: int) -> str:
 
 
 def kept_directories(root: Path) -> dict[int, Path]:
-    """Directories of pins by their layout's version; those half made are -1."""
-    found = {}
+    """What is there, by its layout's version; what is half made, or odd, is below zero.
+
+    Without a root of somebody else that is within this one.
+    """
+    found: dict[int, Path] = {}
     with suppress(OSError):
-        for path in root.iterdir():
-            name = re.fullmatch(r"v(\d+)", path.name)
-            found[int(name[1]) if name else -1] = path
+        for path in sorted(root.iterdir()):
+            name = re.fullmatch(r"v(0|[1-9]\d*)", path.name)
+            if name or not any(path.glob(_SET)):
+                found[int(name[1]) if name else -1 - len(found)] = path
     return found
 
 
@@ -61,9 +66,19 @@ def kept_elsewhere(root: Path) -> list[Path]:
     """Other roots in the same BPF file system with what an agent, told so, has kept."""
     found = set()
     with suppress(OSError):
-        for about in root.parent.rglob(f"v[0-9]*/{ABOUT}"):
+        for about in _file_system(root).rglob(_SET):
             found.add(about.parent.parent)
     return sorted(found - {root})
+
+
+def _file_system(root: Path) -> Path:
+    # Where that of root, which need not be there, is mounted. OSError if it is none of BPF.
+    place = next(parent for parent in root.absolute().parents if parent.exists())
+    if not is_bpffs(place):
+        raise OSError(0, f"no BPF file system at {place}")
+    while not place.is_mount():
+        place = place.parent
+    return place
 
 
 def remove(path: Path) -> int:

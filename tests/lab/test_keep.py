@@ -18,7 +18,7 @@ from lpttrace.attach import Attachment
 from lpttrace.doctor import kept_fact
 from lpttrace.errors import LpttraceError
 from lpttrace.host import NO
-from lpttrace.keep import Beside, Keeper, kept_directories, owner
+from lpttrace.keep import Beside, Keeper, kept_directories, kept_elsewhere, owner
 from lpttrace.live_space import Space
 from lpttrace.maps import MappedArray, delete, keys
 from lpttrace.objects import is_bpffs, open_pin, pin
@@ -267,6 +267,47 @@ def test_what_is_kept_in_another_place_is_found(kept: Path) -> None:
     with keeper_of(kept) as keeper:
         keeper.discard()
     assert "none has left anything" in kept_fact(kept.parent / "usual").detail
+
+
+def test_what_is_kept_above_and_below_is_found(kept: Path) -> None:
+    for usual in (kept.parent / "foo" / "lpttrace", kept.parent / "foo" / "bar" / "lpttrace"):
+        assert kept_elsewhere(usual) == [kept]
+        usual.parent.mkdir()
+        assert kept_elsewhere(usual) == [kept]
+        assert kept_fact(usual).advice.endswith(f"lpttrace unload --pin-dir {kept}")
+    with keeper_of(usual) as keeper:
+        attach_afresh(keeper).close()
+    assert kept_elsewhere(kept) == [usual]
+    assert kept_elsewhere(kept.parent / "foo" / "lpttrace") == sorted([kept, usual])
+
+
+def test_of_no_bpf_file_system_nothing_is_searched(tmp_path: Path) -> None:
+    (tmp_path / "other" / PINS).mkdir(parents=True)
+    (tmp_path / "other" / PINS / "about").touch()
+    assert kept_elsewhere(tmp_path / "lpttrace") == []
+
+
+def test_discarding_removes_what_is_odd(kept: Path) -> None:
+    for name in ("new", "zzz", f"v0{abi.ABI_VERSION}"):
+        (kept / name).mkdir()
+    with Attachment(PLAN) as attachment:
+        pin(attachment.maps["tids"], kept / "tids")
+    assert kept_directories(kept)[abi.ABI_VERSION] == kept / PINS
+    with keeper_of(kept) as keeper:
+        found = keeper.take_over()
+        assert found is not None and keeper.said == []
+        found.close()
+        assert keeper.discard() > 10
+    assert not kept.exists()
+
+
+def test_what_is_kept_within_another_root_stays(kept: Path) -> None:
+    leave(kept / "within")
+    with keeper_of(kept, 17) as keeper:
+        attach_afresh(keeper).close()
+        assert keeper.discard() > 10
+    taken_over(kept / "within").close()
+    assert kept_elsewhere(kept) == [kept / "within"]
 
 
 def test_discarding_detaches_everything(kept: Path) -> None:
