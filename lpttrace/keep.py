@@ -9,20 +9,37 @@ is an array `about`, which says what they are.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-import re
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from lpttrace import __version__, notify
 from lpttrace.abi import ABI_VERSION
-from lpttrace.attach import LEDGER, Attached, Attachment, Outcome
+from lpttrace.attach import Attachment
 from lpttrace.errors import LpttraceError
-from lpttrace.objects import create_array, is_bpffs, open_pin, pin, read_element, write_element
-from lpttrace.plan import ProbeSpec
+from lpttrace.keep_root import (
+    HOST,
+    PIN_ROOT,
+    kept_directories,
+    kept_elsewhere,
+    owner,
+    remove,
+    running,
+)
+from lpttrace.keep_set import (
+    ABOUT,
+    KINDS,
+    LINK,
+    MAP,
+    PROGRAM,
+    About,
+    Kept,
+    as_kept,
+    number_of,
+    opened,
+)
+from lpttrace.objects import is_bpffs, pin
 
 __all__ = [
     "PIN_ROOT",
@@ -36,148 +53,9 @@ __all__ = [
     "running",
 ]
 
-PIN_ROOT = Path("/sys/fs/bpf/lpttrace")
-"""Where pins are unless the user says otherwise."""
-
-_ABOUT_BYTES = 1 << 16
-_MAP, _LINK, _PROGRAM, _ABOUT = "map_", "link_", "prog_", "about"
-_KINDS = (_MAP, _LINK, _PROGRAM, _ABOUT)
-
-
-@dataclass(frozen=True)
-class About:
-    """What a kept set is: enough to tell whether one can go on with it.
-
-    attached_ns is when it was attached, CLOCK_MONOTONIC.
-    """
-
-    abi: int
-    version: str
-    max_vcpus: int
-    lpt_symbol: str
-    bcc: str
-    attached_ns: int
-    outcomes: tuple[Outcome, ...]
-
-    def encode(self) -> bytes:
-        """As it is in the array; LpttraceError if that is too small."""
-        text = json.dumps(asdict(self)).encode()
-        if len(text) > _ABOUT_BYTES:
-            raise LpttraceError("cannot keep the programs: too much to say about them; report it")
-        return text.ljust(_ABOUT_BYTES, b"\0")
-
-    @classmethod
-    def decode(cls, data: bytes) -> About:
-        """ValueError, KeyError or TypeError if some other lpttrace has written it."""
-        told: dict[str, Any] = json.loads(data.rstrip(b"\0"))
-        outcomes = [{**o, "probe": ProbeSpec(**o["probe"])} for o in told["outcomes"]]
-        return cls(**{**told, "outcomes": tuple(Outcome(**o) for o in outcomes)})
-
-
-class Kept(Attached):
-    """A set that an agent before us has attached: its descriptors, of which ours are closed."""
-
-    def __init__(self, about: About, fds: dict[str, int]) -> None:
-        self.about = about
-        self._fds = dict(fds)
-        self.bcc = about.bcc
-        self.maps, self.links, self.programs = (
-            {name[len(kind) :]: fd for name, fd in fds.items() if name.startswith(kind)}
-            for kind in (_MAP, _LINK, _PROGRAM)
-        )
-        self.outcomes = tuple(self._now(outcome) for outcome in about.outcomes)
-
-    def _now(self, outcome: Outcome) -> Outcome:
-        if outcome.attached and outcome.probe.name not in self.links:
-            gone = "nothing kept its descriptor when the agent before ended"
-            return Outcome(outcome.probe, False, 0, gone)
-        return outcome
-
-    def close(self) -> None:
-        """What is pinned or stored stays attached."""
-        while self._fds:
-            os.close(self._fds.popitem()[1])
-
-
-def owner(directory: Path) -> Optional[int]:
-    """The process that holds the lock of a directory, None if /proc knows none.
-
-    Source: /proc/locks, proc(5).
-    """
-    with suppress(OSError):
-        inode = directory.stat().st_ino
-        pattern = rf"FLOCK +ADVISORY +WRITE (\d+) [0-9a-f]+:[0-9a-f]+:{inode} "
-        found = re.search(pattern, Path("/proc/locks").read_text())
-        return int(found[1]) if found else None
-    return None
-
-
-def running(pid: int) -> str:
-    """A process in words: its number and command line."""
-    if not pid:
-        return "another process, out of sight of this one"
-    with suppress(OSError):
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        text = b" ".join(words).decode("utf-8", "backslashreplace").strip()
-        return f"process {pid} ({text})"
-    return f"process {pid}"
-
-
-def kept_directories(root: Path) -> dict[int, Path]:
-    """Directories of pins by their layout's version; those half made are -1."""
-    found = {}
-    with suppress(OSError):
-        for path in root.iterdir():
-            name = re.fullmatch(r"v(\d+)", path.name)
-            found[int(name[1]) if name else -1] = path
-    return found
-
-
-def kept_elsewhere(root: Path) -> list[Path]:
-    """Other roots in the same BPF file system with what an agent, told so, has kept."""
-    found = set()
-    with suppress(OSError):
-        for about in root.parent.rglob(f"v[0-9]*/{_ABOUT}"):
-            found.add(about.parent.parent)
-    return sorted(found - {root})
-
-
-def _remove(directory: Path) -> int:
-    paths = sorted(directory.iterdir(), key=lambda path: not path.name.startswith(_LINK))
-    for path in paths:
-        path.unlink()
-    directory.rmdir()
-    return len(paths)
-
-
-def _opened(directory: Path) -> dict[str, int]:
-    fds: dict[str, int] = {}
-    try:
-        for path in directory.iterdir():
-            fds[path.name] = open_pin(path)
-    except BaseException:
-        _close(fds)
-        raise
-    return fds
-
-
-def _close(fds: dict[str, int]) -> None:
-    while fds:
-        os.close(fds.popitem()[1])
-
-
-def _as_kept(fds: dict[str, int]) -> Optional[Kept]:
-    # None, and everything closed, if these descriptors are no set of ours.
-    try:
-        about = About.decode(read_element(fds[_ABOUT], 0, _ABOUT_BYTES))
-    except (OSError, ValueError, KeyError, TypeError):
-        _close(fds)
-        return None
-    kept = Kept(about, fds)
-    if LEDGER in kept.maps:
-        return kept
-    kept.close()
-    return None
+_AFRESH = "starting afresh, all counters begin at zero"
+_LINKS_GO = " (before Linux 5.15 only systemd can keep a kprobe, and only over a restart)"
+_NAMED = 4
 
 
 class Beside:
@@ -189,15 +67,18 @@ class Beside:
         if directory is None:
             raise LpttraceError(f"nothing is attached under {root} that this lpttrace can read")
         self._directory = directory
+        self._lock = -1
         try:
             # Says to the agent that somebody looks, until it is closed.
             self._lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(self._lock, fcntl.LOCK_SH)
-            kept = _as_kept(_opened(directory))
+            kept = as_kept(opened(directory))
         except OSError as error:
+            self._unlock()
             raise LpttraceError(f"cannot read what is under {directory}: {error}") from error
-        if kept is None:
-            os.close(self._lock)
+        # What an agent holds by descriptor need not be pinned; but without the maps, what is read?
+        if kept is None or any(name.startswith(MAP) for name in kept.lost()):
+            self._unlock()
             raise LpttraceError(f"{directory} is not what lpttrace has pinned; lpttrace unload")
         self.attachment = kept
 
@@ -210,22 +91,34 @@ class Beside:
     def close(self) -> None:
         """Let go of it; idempotent."""
         self.attachment.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 
 
 class Keeper:
-    """The right to keep a set under root; one process has it at a time."""
+    """The right to keep a set under root; one process has it at a time.
 
-    def __init__(self, root: Path, max_vcpus: int = 0, lpt_symbol: str = "") -> None:
+    Where nothing can be pinned, it is the right to count on this host.
+    """
+
+    def __init__(
+        self, root: Path, max_vcpus: int = 0, lpt_symbol: str = "", host: Path = HOST
+    ) -> None:
         """The options are those of what is to be attached: nothing else can be gone on with.
 
         problem says why nothing can be pinned, if so.
         """
         self._root = root
+        self._host = host
         self._options = (max_vcpus, lpt_symbol)
-        self._lock = self._readers = -1
+        self._locks: list[int] = []
+        self._readers = -1
+        self._pins = False
+        self._stored: dict[str, int] = {}
         self.said: list[str] = []
         self.problem = ""
 
@@ -235,98 +128,149 @@ class Keeper:
             if not is_bpffs(self._root.parent):
                 raise OSError(0, f"no BPF file system at {self._root.parent}")
             self._root.mkdir(mode=0o700, exist_ok=True)
-            self._lock = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._take(self._root, fcntl.LOCK_EX)
+        except OSError as error:
+            self.problem = _in_words(error)
+        self._pins = not self.problem
+        with suppress(OSError):
+            # Those that pin, each under a root of its own, share the host.
+            self._take(self._host, fcntl.LOCK_SH if self._pins else fcntl.LOCK_EX)
+        return self
+
+    def _take(self, directory: Path, how: int) -> None:
+        self._locks.append(os.open(directory, os.O_RDONLY | os.O_DIRECTORY))
+        try:
+            fcntl.flock(self._locks[-1], how | fcntl.LOCK_NB)
         except BlockingIOError:
             self.close()
-            who = running(owner(self._root) or 0)
+            who = running(owner(directory) or 0)
             raise LpttraceError(
                 f"cannot attach: {who} has; read its metrics, or stop it first"
             ) from None
-        except OSError as error:
-            self.close()
-            self.problem = str(error.strerror or error).lower()
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Give up the right; what is kept stays."""
-        for fd in (self._lock, self._readers):
-            if fd >= 0:
-                os.close(fd)
-        self._lock = self._readers = -1
+        while self._locks:
+            os.close(self._locks.pop())
+        if self._readers >= 0:
+            os.close(self._readers)
+            self._readers = -1
 
     def take_over(self) -> Optional[Kept]:
         """What an agent before has left, if one can go on with it; `said` tells why not."""
-        fds = notify.received_fds()
-        fds = {name: fd for name, fd in fds.items() if name.startswith(_KINDS)}
+        stored = self._received()
         directories = kept_directories(self._root)
-        others = sorted(version for version in directories if version not in (ABI_VERSION, -1))
+        others = sorted(version for version in directories.keys() - {ABI_VERSION} if version >= 0)
         if others:
             self.said.append(
                 f"the programs attached before have layout {others[-1]}, this lpttrace has "
-                f"{ABI_VERSION}: starting afresh, all counters begin at zero"
+                f"{ABI_VERSION}: {_AFRESH}"
             )
-        with suppress(KeyError):
-            pinned = _opened(directories[ABI_VERSION])
-            for name in fds.keys() & pinned.keys():
-                os.close(fds.pop(name))
-            fds.update(pinned)
-        if not fds:
-            return None
-        kept = _as_kept(fds)
+        pinned = self._opened(directories.get(ABI_VERSION))
+        for name in stored.keys() & pinned.keys():
+            os.close(stored.pop(name))
+        kept = self._accepted({**stored, **pinned}) if stored or pinned else None
+        self._tidy_store({} if kept is None else stored)
+        return kept
+
+    def _opened(self, directory: Optional[Path]) -> dict[str, int]:
+        try:
+            return opened(directory) if directory else {}
+        except OSError as error:
+            self.said.append(f"cannot read what is under {directory}: {error}: {_AFRESH}")
+            return {}
+
+    def _received(self) -> dict[str, int]:
+        fds: dict[str, int] = {}
+        for name, fd in notify.received_fds():
+            if not name.startswith(KINDS):
+                continue
+            self._stored[name] = self._stored.get(name, 0) + 1
+            if name in fds:
+                os.close(fd)
+            else:
+                fds[name] = fd
+        return fds
+
+    def _accepted(self, fds: dict[str, int]) -> Optional[Kept]:
+        kept = as_kept(fds)
         if kept is None:
-            self.said.append(
-                "what was attached before is not what this lpttrace keeps: starting afresh, all "
-                "counters begin at zero"
-            )
-        elif not self._fits(kept.about):
+            self.said.append(f"what was attached before is not what this lpttrace keeps: {_AFRESH}")
+        elif not self._fits(kept.about) or self._lacks(kept.lost()):
             kept.close()
             return None
         return kept
+
+    def _tidy_store(self, used: dict[str, int]) -> None:
+        # It holds so many and no more, and gives all of them to every agent after this one.
+        for name, times in self._stored.items():
+            if name not in used or times > 1:
+                notify.remove_fd(name)
+            if name in used and times > 1:
+                notify.store_fd(name, used[name])
 
     def _fits(self, about: About) -> bool:
         if about.abi != ABI_VERSION:
             self.said.append(
                 f"the programs stored before have layout {about.abi}, this lpttrace has "
-                f"{ABI_VERSION}: starting afresh, all counters begin at zero"
+                f"{ABI_VERSION}: {_AFRESH}"
             )
             return False
         if (about.max_vcpus, about.lpt_symbol) != self._options:
             self.said.append(
                 f"the programs attached before are for {about.max_vcpus} vCPUs and "
-                f"{about.lpt_symbol}: starting afresh, all counters begin at zero"
+                f"{about.lpt_symbol}: {_AFRESH}"
             )
             return False
         return True
 
+    def _lacks(self, lost: list[str]) -> bool:
+        if lost:
+            more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
+            names = ", ".join(name.replace("_", " ", 1) for name in lost[:_NAMED])
+            why = "" if any(not name.startswith(LINK) for name in lost) else _LINKS_GO
+            self.said.append(
+                f"nothing has kept {names}{more} of what was attached before{why}: {_AFRESH}"
+            )
+        return bool(lost)
+
     def keep(self, attachment: Attachment, attached_ns: int = 0) -> None:
         """Pin and store all of it in place of what was kept before; `said` tells what cannot be."""
-        max_vcpus, lpt_symbol = self._options
-        by = (attachment.bcc, attached_ns, attachment.outcomes)
-        about = About(ABI_VERSION, __version__, max_vcpus, lpt_symbol, *by)
-        array = create_array("lpt_about", _ABOUT_BYTES, 1)
+        things = {MAP + name: fd for name, fd in attachment.maps.items()}
+        things.update({LINK + name: fd for name, fd in attachment.links.items()})
+        things.update({PROGRAM + name: fd for name, fd in attachment.programs.items()})
+        array = self._about(attachment, attached_ns, things).array()
         try:
-            write_element(array, 0, about.encode())
-            things = {_ABOUT: array}
-            things.update({_MAP + name: fd for name, fd in attachment.maps.items()})
-            things.update({_LINK + name: fd for name, fd in attachment.links.items()})
-            things.update({_PROGRAM + name: fd for name, fd in attachment.programs.items()})
-            self._lose(self._store(self._pin(things)))
+            self._lose(self._store(self._pin({ABOUT: array, **things})))
         finally:
             os.close(array)
 
+    def _about(self, attachment: Attachment, attached_ns: int, things: dict[str, int]) -> About:
+        max_vcpus, lpt_symbol = self._options
+        by = (attachment.bcc, attached_ns, attachment.outcomes)
+        numbers = {name: number_of(fd) for name, fd in things.items()}
+        return About(ABI_VERSION, __version__, max_vcpus, lpt_symbol, *by, numbers)
+
     def _pin(self, things: dict[str, int]) -> dict[str, int]:
-        # Those that have no pin. All at once in place: a directory that is half made is never
-        # taken for a set.
-        if self._lock < 0:
+        # Those that have no pin.
+        if not self._pins:
             return things
+        try:
+            return self._pin_all(things)
+        except OSError as error:
+            self._pins = False
+            self.problem = _in_words(error)
+            return things
+
+    def _pin_all(self, things: dict[str, int]) -> dict[str, int]:
+        # All at once in place: a directory that is half made is never taken for a set.
         remaining = {}
         incoming = self._root / "new"
         for directory in kept_directories(self._root).values():
-            _remove(directory)
+            remove(directory)
         incoming.mkdir(mode=0o700)
         for name, fd in things.items():
             try:
@@ -337,25 +281,29 @@ class Keeper:
         return remaining
 
     def _store(self, things: dict[str, int]) -> list[str]:
+        # Those that nobody will hold. What is under a name already would stay beside it.
+        for name in things:
+            notify.remove_fd(name)
         return [name for name, fd in things.items() if not notify.store_fd(name, fd)]
 
     def _lose(self, names: list[str]) -> None:
-        if _ABOUT in names:
-            self.said.append(
-                f"counting ends with this process ({self.problem}): mount -t bpf bpf "
-                f"{self._root.parent}"
-            )
+        if ABOUT in names:
+            where = self._root.parent
+            mount = f"mount -t bpf bpf {where}"
+            remedy = mount if where.exists() and not is_bpffs(where) else f"make {where} writable"
+            self.said.append(f"counting ends with this process ({self.problem}): {remedy}")
         elif names:
-            links = (name[len(_LINK) :] for name in names if name.startswith(_LINK))
+            links = (name[len(LINK) :] for name in names if name.startswith(LINK))
             probes = ", ".join(sorted(links))
             self.said.append(
-                f"this kernel cannot pin {probes}: these count while this process runs only; run "
-                "it as a systemd service, which holds them over a restart"
+                f"this kernel cannot pin {probes}: these count while this process runs only, "
+                "and the next starts afresh; run it as a systemd service, which holds them over a "
+                "restart"
             )
 
     def read_by_others(self) -> bool:
         """Whether somebody reads beside us at this moment."""
-        if self._lock < 0:
+        if not self._pins:
             return False
         if self._readers < 0:
             path = self._root / f"v{ABI_VERSION}"
@@ -374,9 +322,17 @@ class Keeper:
 
     def discard(self) -> int:
         """Remove all pins, how many; with the descriptors that we hold, what is attached goes."""
-        if self._lock < 0:
+        if not self._pins:
             return 0
-        count = sum(map(_remove, kept_directories(self._root).values()))
+        try:
+            count = sum(map(remove, kept_directories(self._root).values()))
+        except OSError as error:
+            why = _in_words(error)
+            raise LpttraceError(f"cannot remove what is under {self._root}: {why}") from error
         with suppress(OSError):
             self._root.rmdir()
         return count
+
+
+def _in_words(error: OSError) -> str:
+    return str(error.strerror or error).lower()

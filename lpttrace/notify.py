@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Iterable, Mapping, MutableMapping
 
-__all__ = ["has_store", "notify", "received_fds", "received_listeners", "store_fd"]
+__all__ = ["has_store", "notify", "received_fds", "received_listeners", "remove_fd", "store_fd"]
 
 _FIRST_FD = 3
 _VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
@@ -51,12 +51,20 @@ def store_fd(name: str, fd: int) -> bool:
     return has_store() and notify("FDSTORE=1", "FDPOLL=0", f"FDNAME={name}", fds=[fd])
 
 
-def received_fds(environment: MutableMapping[str, str] = os.environ) -> dict[str, int]:
-    """What was stored, by name, if it is for this process; asked again, nothing."""
+def remove_fd(name: str) -> bool:
+    """Have systemd close all that it holds under that name; False if nobody will."""
+    return has_store() and notify("FDSTOREREMOVE=1", f"FDNAME={name}")
+
+
+def received_fds(environment: MutableMapping[str, str] = os.environ) -> list[tuple[str, int]]:
+    """What was stored, if it is for this process; asked again, nothing.
+
+    A name may be there more than once: the newest is first.
+    """
     found = _passed(environment)
-    for name in _VARIABLES:
-        environment.pop(name, None)
-    return {name: fd for name, fd in found if name != _LISTENER}
+    for variable in _VARIABLES:
+        environment.pop(variable, None)
+    return [(name, fd) for name, fd in found if name != _LISTENER]
 
 
 def received_listeners(environment: Mapping[str, str] = os.environ) -> list[socket.socket]:

@@ -15,6 +15,7 @@ from tests.lab.counts import Counts, counts_by_vcpu, metric_samples, shown_of, t
 
 LISTENING = "listening on http://127.0.0.1:9753/metrics\n"
 GOES_ON = "counting goes on in the kernel; 'lpttrace unload' ends it\n"
+AFRESH = "starting afresh, all counters begin at zero\n"
 
 
 @pytest.fixture(scope="module")
@@ -108,13 +109,12 @@ def test_the_second_agent_says_who_is_running(report: dict[str, Any]) -> None:
 
 
 def test_what_cannot_be_gone_on_with_is_said(report: dict[str, Any]) -> None:
-    afresh = "starting afresh, all counters begin at zero\n"
     before = "warning: the programs attached before"
     step = report["changes"]
     symbol = "kvm_update_lpt_time"
-    assert step["size"].startswith(f"{before} are for 512 vCPUs and {symbol}: {afresh}")
-    assert step["back"].startswith(f"{before} are for 64 vCPUs and {symbol}: {afresh}")
-    layout = f"{before} have layout 1, this lpttrace has {ABI_VERSION}: {afresh}"
+    assert step["size"].startswith(f"{before} are for 512 vCPUs and {symbol}: {AFRESH}")
+    assert step["back"].startswith(f"{before} are for 64 vCPUs and {symbol}: {AFRESH}")
+    layout = f"{before} have layout 1, this lpttrace has {ABI_VERSION}: {AFRESH}"
     assert step["layout"].startswith(layout)
     assert step["left"] == [f"v{ABI_VERSION}"]
     assert step["half"] == LISTENING + GOES_ON
@@ -147,6 +147,9 @@ def test_without_a_bpf_file_system_it_needs_somebody_to_hold_descriptors(
     step = report["descriptors"]
     assert "counting ends with this process (no bpf file system at /sys/fs/bpf)" in step["alone"]
     assert step["left_alone"] == 0
+    afresh = f"are for 64 vCPUs and kvm_update_lpt_time: {AFRESH}"
+    assert step["change"] == f"warning: the programs attached before {afresh}{LISTENING}"
+    assert sorted(set(step["stored"])) == step["stored"]
     assert "about" in step["stored"] and "link_kvm_update_lpt_time" in step["stored"]
     assert step["statuses"] == [-9, -9, 0]
     assert step["left"] == 0

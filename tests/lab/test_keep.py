@@ -3,64 +3,51 @@
 
 from __future__ import annotations
 
-import array
 import fcntl
-import json
 import os
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from lpttrace import abi, notify
+from lpttrace import abi
 from lpttrace.attach import Attachment
 from lpttrace.doctor import kept_fact
 from lpttrace.errors import LpttraceError
-from lpttrace.host import NO, probe_host
-from lpttrace.keep import Beside, Keeper, Kept, kept_directories, owner
+from lpttrace.host import NO
+from lpttrace.keep import Beside, Keeper, kept_directories, kept_elsewhere, owner
 from lpttrace.live_space import Space
 from lpttrace.maps import MappedArray, delete, keys
 from lpttrace.objects import is_bpffs, open_pin, pin
-from lpttrace.plan import LPT_SYMBOL, make_plan, symbols_wanted
+from lpttrace.plan import LPT_SYMBOL
+from tests.lab.keeping import (
+    MAX_VCPUS,
+    PLAN,
+    attach_afresh,
+    bpffs,
+    keeper_of,
+    leave,
+    links,
+    number_of_pin,
+    taken_over,
+)
 
-MAX_VCPUS = 16
-PLAN = make_plan(probe_host(symbols_wanted(LPT_SYMBOL)), MAX_VCPUS)
 PINS = f"v{abi.ABI_VERSION}"
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Path]:
-    """A directory to be, in a BPF file system of its own."""
-    subprocess.run(["mount", "-t", "bpf", "bpf", tmp_path], check=True)
-    yield tmp_path / "lpttrace"
-    subprocess.run(["umount", tmp_path], check=True)
-
-
-def keeper_of(root: Path, max_vcpus: int = MAX_VCPUS, symbol: str = LPT_SYMBOL) -> Keeper:
-    return Keeper(root, max_vcpus, symbol)
+    with bpffs(tmp_path) as directory:
+        yield directory
 
 
 @pytest.fixture
 def kept(root: Path) -> Path:
-    """Programs that an agent has attached and left."""
-    with keeper_of(root) as keeper:
-        assert keeper.take_over() is None
-        attachment = Attachment(PLAN)
-        keeper.keep(attachment)
-        attachment.close()
-        assert keeper.said == []
+    leave(root)
     return root
-
-
-def taken_over(root: Path) -> Kept:
-    with keeper_of(root) as keeper:
-        found = keeper.take_over()
-        assert found is not None and keeper.said == []
-    return found
 
 
 def test_a_file_system_is_told_from_another(root: Path) -> None:
@@ -120,10 +107,8 @@ def test_another_layout_is_told_and_replaced(kept: Path) -> None:
 def test_what_is_half_pinned_is_no_set(kept: Path) -> None:
     (kept / PINS).rename(kept / "new")
     with keeper_of(kept) as keeper:
-        assert keeper.take_over() is None and keeper.said == []
-        attachment = Attachment(PLAN)
-        keeper.keep(attachment)
-        attachment.close()
+        attach_afresh(keeper).close()
+        assert keeper.said == []
     taken_over(kept).close()
 
 
@@ -136,22 +121,122 @@ def test_a_directory_that_is_not_ours(root: Path) -> None:
             Beside(root)
 
 
-def test_one_agent_at_a_time_and_the_other_says_who(kept: Path) -> None:
+@pytest.mark.parametrize("kind", ["link", "map", "prog"])
+def test_a_set_that_lacks_something_is_not_gone_on_with(kept: Path, kind: str) -> None:
+    name = next(path for path in (kept / PINS).iterdir() if path.name.startswith(kind)).name
+    (kept / PINS / name).unlink()
+    with keeper_of(kept) as keeper:
+        attach_afresh(keeper).close()
+        (said,) = keeper.said
+        named = name.replace("_", " ", 1)
+        assert said.startswith(f"nothing has kept {named} of what was attached before")
+        assert said.endswith(": starting afresh, all counters begin at zero")
+        assert ("before Linux 5.15" in said) == (kind == "link")
+    taken_over(kept).close()
+
+
+def test_a_reader_does_without_links_but_not_without_maps(kept: Path) -> None:
+    (kept / PINS / "link_kvm_entry").unlink()
+    Beside(kept).close()
+    (kept / PINS / "map_slots").unlink()
+    with pytest.raises(LpttraceError, match="is not what lpttrace has pinned"):
+        Beside(kept)
+
+
+@pytest.mark.parametrize("options", ["remount,ro", "remount,bind,ro"])
+def test_what_cannot_be_written_to(kept: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", options, kept.parent], check=True)
+    with keeper_of(kept, 17) as keeper, attach_afresh(keeper):
+        *_, said = keeper.said
+        assert said == (
+            f"counting ends with this process (read-only file system): make {kept.parent} writable"
+        )
+        assert not keeper.read_by_others() and keeper.discard() == 0
+
+
+def test_a_place_that_cannot_be_written_to(root: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", root.parent], check=True)
+    with keeper_of(root) as keeper, attach_afresh(keeper):
+        (said,) = keeper.said
+        assert said.startswith("counting ends with this process (read-only file system): make ")
+
+
+def test_what_cannot_be_removed_is_told(kept: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", kept.parent], check=True)
+    with keeper_of(kept) as keeper, pytest.raises(LpttraceError) as told:
+        keeper.discard()
+    assert str(told.value) == f"cannot remove what is under {kept}: read-only file system"
+
+
+def test_what_is_not_pinned_by_us_is_in_the_way_of_nothing(kept: Path) -> None:
+    (kept / PINS / "more" / "and more").mkdir(parents=True)
+    with keeper_of(kept) as keeper:
+        attach_afresh(keeper).close()
+        (said,) = keeper.said
+        assert said.startswith(f"cannot read what is under {kept / PINS}: ")
+        assert said.endswith(": starting afresh, all counters begin at zero")
+    taken_over(kept).close()
+
+
+@contextmanager
+def running_beside(root: Path, host: Path) -> Iterator[int]:
+    """Another process that may attach, until the end; its number."""
     code = (
         "import sys; from pathlib import Path; from lpttrace.keep import Keeper\n"
-        f"with Keeper(Path({str(kept)!r}), 1, ''): print('locked', flush=True); sys.stdin.read()"
+        f"with Keeper(Path({str(root)!r}), 1, '', Path({str(host)!r})):\n"
+        "    print('locked', flush=True); sys.stdin.read()"
     )
     argv = [sys.executable, "-c", code]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdin and other.stdout
         assert other.stdout.readline() == "locked\n"
-        assert owner(kept) == other.pid
-        with pytest.raises(LpttraceError, match=rf"process {other.pid} \({sys.executable} -c "):
-            keeper_of(kept).__enter__()
+        yield other.pid
         other.stdin.close()
-        other.wait()
+
+
+def refused(root: Path, host: Path) -> str:
+    with pytest.raises(LpttraceError) as told:
+        Keeper(root, 1, "", host).__enter__()
+    return str(told.value)
+
+
+def test_one_agent_at_a_time_and_the_other_says_who(kept: Path) -> None:
+    with running_beside(kept, kept.parent) as pid:
+        assert owner(kept) == pid
+        said = refused(kept, kept.parent)
+        assert said.startswith(f"cannot attach: process {pid} ({sys.executable} -c ")
     assert owner(kept) is None
     taken_over(kept).close()
+
+
+def test_one_agent_at_a_time_where_nothing_can_be_pinned(tmp_path: Path) -> None:
+    first, second = tmp_path / "first" / "lpttrace", tmp_path / "second" / "lpttrace"
+    for root in (first, second):
+        root.parent.mkdir()
+    with running_beside(first, tmp_path) as pid:
+        for root in (first, second):
+            assert f"process {pid} (" in refused(root, tmp_path)
+    with bpffs(second.parent), running_beside(second, tmp_path) as pid:
+        assert f"process {pid} (" in refused(first, tmp_path)
+        # Whoever pins elsewhere is in nobody's way.
+        with bpffs(first.parent), keeper_of(first, host=tmp_path) as keeper:
+            assert keeper.problem == ""
+    with keeper_of(first, host=tmp_path), bpffs(second.parent):
+        assert f"process {os.getpid()} (" in refused(second, tmp_path)
+
+
+def test_an_owner_is_not_taken_for_that_of_another_file_system(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    with ExitStack() as stack:
+        for directory in (ours, theirs):
+            directory.mkdir()
+            subprocess.run(["mount", "-t", "tmpfs", "tmpfs", directory], check=True)
+            stack.callback(subprocess.check_call, ["umount", directory])
+        assert ours.stat().st_ino == theirs.stat().st_ino
+        fd = os.open(theirs, os.O_RDONLY)
+        stack.callback(os.close, fd)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        assert (owner(ours), owner(theirs)) == (None, os.getpid())
 
 
 def test_a_reader_is_known_as_long_as_it_reads(kept: Path) -> None:
@@ -173,21 +258,6 @@ def test_a_reader_knows_when_something_else_counts(kept: Path) -> None:
     beside.close()
 
 
-def links() -> set[int]:
-    """Numbers of all links that this kernel has."""
-    listed = subprocess.run(["bpftool", "-j", "link"], capture_output=True, text=True, check=True)
-    return {link["id"] for link in json.loads(listed.stdout)}
-
-
-def number_of_link(path: Path) -> int:
-    fd = open_pin(path)
-    try:
-        told = Path(f"/proc/self/fdinfo/{fd}").read_text()
-    finally:
-        os.close(fd)
-    return int(next(line for line in told.splitlines() if line.startswith("link_id:")).split()[1])
-
-
 def test_what_is_kept_in_another_place_is_found(kept: Path) -> None:
     fact = kept_fact(kept.parent / "usual")
     assert fact.state == NO and f"go on counting under {kept}" in fact.detail
@@ -199,8 +269,49 @@ def test_what_is_kept_in_another_place_is_found(kept: Path) -> None:
     assert "none has left anything" in kept_fact(kept.parent / "usual").detail
 
 
+def test_what_is_kept_above_and_below_is_found(kept: Path) -> None:
+    for usual in (kept.parent / "foo" / "lpttrace", kept.parent / "foo" / "bar" / "lpttrace"):
+        assert kept_elsewhere(usual) == [kept]
+        usual.parent.mkdir()
+        assert kept_elsewhere(usual) == [kept]
+        assert kept_fact(usual).advice.endswith(f"lpttrace unload --pin-dir {kept}")
+    with keeper_of(usual) as keeper:
+        attach_afresh(keeper).close()
+    assert kept_elsewhere(kept) == [usual]
+    assert kept_elsewhere(kept.parent / "foo" / "lpttrace") == sorted([kept, usual])
+
+
+def test_of_no_bpf_file_system_nothing_is_searched(tmp_path: Path) -> None:
+    (tmp_path / "other" / PINS).mkdir(parents=True)
+    (tmp_path / "other" / PINS / "about").touch()
+    assert kept_elsewhere(tmp_path / "lpttrace") == []
+
+
+def test_discarding_removes_what_is_odd(kept: Path) -> None:
+    for name in ("new", "zzz", f"v0{abi.ABI_VERSION}"):
+        (kept / name).mkdir()
+    with Attachment(PLAN) as attachment:
+        pin(attachment.maps["tids"], kept / "tids")
+    assert kept_directories(kept)[abi.ABI_VERSION] == kept / PINS
+    with keeper_of(kept) as keeper:
+        found = keeper.take_over()
+        assert found is not None and keeper.said == []
+        found.close()
+        assert keeper.discard() > 10
+    assert not kept.exists()
+
+
+def test_what_is_kept_within_another_root_stays(kept: Path) -> None:
+    leave(kept / "within")
+    with keeper_of(kept, 17) as keeper:
+        attach_afresh(keeper).close()
+        assert keeper.discard() > 10
+    taken_over(kept / "within").close()
+    assert kept_elsewhere(kept) == [kept / "within"]
+
+
 def test_discarding_detaches_everything(kept: Path) -> None:
-    ours = {number_of_link(path) for path in (kept / PINS).glob("link_*")}
+    ours = {number_of_pin(path) for path in (kept / PINS).glob("link_*")}
     assert ours and ours <= links()
     with keeper_of(kept) as keeper:
         removed = keeper.discard()
@@ -218,70 +329,6 @@ def test_without_a_bpf_file_system_it_says_what_ends(tmp_path: Path) -> None:
             f"{tmp_path}"
         )
         assert not keeper.keeps and keeper.discard() == 0
-
-
-class Manager(threading.Thread):
-    """Stands where systemd listens, until it is told to stop."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.stored: dict[str, int] = {}
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._listener.bind(str(path))
-
-    def run(self) -> None:
-        with self._listener:
-            while True:
-                data, ancillary, _, _ = self._listener.recvmsg(4096, socket.CMSG_SPACE(4))
-                told = dict(line.split("=", 1) for line in data.decode().splitlines())
-                if "STOPPING" in told:
-                    return
-                assert told["FDSTORE"] == "1"
-                (self.stored[told["FDNAME"]],) = array.array("i", ancillary[0][2])
-
-
-@pytest.fixture
-def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
-    path = tmp_path / "notify"
-    listening = Manager(path)
-    listening.start()
-    monkeypatch.setenv("NOTIFY_SOCKET", str(path))
-    yield listening
-    notify.notify("STOPPING=1")
-    listening.join()
-
-
-def test_descriptors_come_back_from_the_store(
-    tmp_path: Path, manager: Manager, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = tmp_path / "lpttrace"
-    with keeper_of(root) as keeper, Attachment(PLAN) as attachment:
-        keeper.keep(attachment)
-        assert keeper.said == [] and keeper.keeps
-        links = set(attachment.links)
-    notify.notify("STOPPING=1")
-    manager.join()
-    held = manager.stored
-    assert {name for name in held if name.startswith("link_")} == {f"link_{n}" for n in links}
-    # What systemd would put at 3 and after is where it is; the function takes any first number.
-    first = fcntl.fcntl(0, fcntl.F_DUPFD, 300)
-    os.close(first)
-    for place, fd in enumerate(held.values(), first):
-        os.dup2(fd, place)
-        os.close(fd)
-    monkeypatch.setattr(notify, "_FIRST_FD", first)
-    for name, value in (("PID", os.getpid()), ("FDS", len(held)), ("FDNAMES", ":".join(held))):
-        monkeypatch.setenv(f"LISTEN_{name}", str(value))
-    found = taken_over(root)
-    assert set(found.links) == links and len(keys(found.maps["free_slots"], 4)) == MAX_VCPUS
-    found.close()
-    assert notify.received_fds() == {}
-
-
-def test_descriptors_for_another_process_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("PID", os.getppid()), ("FDS", 1), ("FDNAMES", "about")):
-        monkeypatch.setenv(f"LISTEN_{name}", str(value))
-    assert notify.received_fds() == {}
 
 
 def test_what_a_killed_agent_had_in_hand_is_given_back(kept: Path) -> None:

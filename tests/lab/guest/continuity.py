@@ -31,12 +31,13 @@ OPS = "*.*:hvc:0x84000000=7,hvc:0xc5000020:0xc5000021=2,read:cntp_ctl_el0=5,writ
 # As systemd executes a service: descriptors from 3 on, and told to this process alone.
 PASS_ON = """
 import fcntl, os, sys
-high = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 200) for fd in sys.argv[1:]]
+count = int(sys.argv[1])
+high = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 200) for fd in sys.argv[2 : 2 + count]]
 for place, fd in enumerate(high, 3):
     os.dup2(fd, place)
 os.closerange(3 + len(high), 1024)
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(high)))
-os.execvp("lpttrace", ["lpttrace", "serve"])
+os.execvp("lpttrace", ["lpttrace", "serve", *sys.argv[2 + count :]])
 """
 
 
@@ -227,14 +228,18 @@ def ctrl_c() -> dict[str, Any]:
 
 
 class Manager(threading.Thread):
-    """The part of systemd that stores descriptors between two runs of a service."""
+    """The part of systemd that stores descriptors between two runs of a service.
+
+    As there, a name may be stored twice, and the newest is passed on first.
+    """
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self._path = os.path.join(tempfile.mkdtemp(), "notify")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(self._path)
-        self.stored: dict[str, int] = {}
+        self.stored: list[tuple[str, int]] = []
+        self._settled = threading.Event()
         super().start()
 
     def run(self) -> None:
@@ -242,16 +247,35 @@ class Manager(threading.Thread):
             data, ancillary, _, _ = self._socket.recvmsg(4096, socket.CMSG_SPACE(4 * 16))
             told = dict(line.split("=", 1) for line in data.decode().splitlines())
             if told.get("FDSTORE") == "1":
-                (self.stored[told["FDNAME"]],) = array.array("i", ancillary[0][2])
+                (fd,) = array.array("i", ancillary[0][2])
+                self.stored.insert(0, (told["FDNAME"], fd))
+            elif told.get("FDSTOREREMOVE") == "1":
+                self.drop(told["FDNAME"])
+            elif told.get("BARRIER") == "1":
+                self._settled.set()
 
-    def start_agent(self) -> Agent:
+    def settle(self) -> None:
+        """Wait until all that agents have sent is done."""
+        self._settled.clear()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.sendto(b"BARRIER=1", self._path)
+        self._settled.wait()
+
+    def drop(self, name: str) -> None:
+        for stored, fd in self.stored:
+            if stored == name:
+                os.close(fd)
+        self.stored = [one for one in self.stored if one[0] != name]
+
+    def start_agent(self, *options: str) -> Agent:
+        self.settle()
         environment = {**os.environ, "NOTIFY_SOCKET": self._path}
         if not self.stored:
-            return Agent(env=environment)
-        environment["LISTEN_FDNAMES"] = ":".join(self.stored)
-        fds = list(self.stored.values())
-        command = [sys.executable, "-c", PASS_ON, *map(str, fds)]
-        return Agent(command=command, env=environment, pass_fds=fds)
+            return Agent(*options, env=environment)
+        environment["LISTEN_FDNAMES"] = ":".join(name for name, _ in self.stored)
+        fds = [fd for _, fd in self.stored]
+        command = [sys.executable, "-c", PASS_ON, str(len(fds)), *map(str, fds)]
+        return Agent(*options, command=command, env=environment, pass_fds=fds)
 
 
 def by_descriptors() -> dict[str, Any]:
@@ -262,8 +286,10 @@ def by_descriptors() -> dict[str, Any]:
     time.sleep(1)
     left = kprobes()
     manager = Manager()
-    agent = manager.start_agent().ready()
-    statuses = [agent.end(signal.SIGKILL)]
+    other = manager.start_agent("--max-vcpus", "64").ready()
+    other.end(signal.SIGTERM)
+    changed = manager.start_agent().ready()
+    statuses = [changed.end(signal.SIGKILL)]
     with guests() as vmm:
         time.sleep(1)
         for number in (signal.SIGKILL, signal.SIGTERM):
@@ -275,13 +301,16 @@ def by_descriptors() -> dict[str, Any]:
         alive = scrape()
         let_go(vmm)
     agent.end(signal.SIGKILL)
-    for fd in manager.stored.values():
-        os.close(fd)
+    manager.settle()
+    stored = sorted(name for name, _ in manager.stored)
+    for name in set(stored):
+        manager.drop(name)
     time.sleep(1)
     return {
         "alone": alone.said,
+        "change": changed.said,
         "left_alone": left,
-        "stored": sorted(manager.stored),
+        "stored": stored,
         "statuses": statuses,
         "truth": truth,
         "alive": alive,
