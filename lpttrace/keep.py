@@ -29,6 +29,7 @@ from lpttrace.keep_root import (
 )
 from lpttrace.keep_set import (
     ABOUT,
+    GONE,
     KINDS,
     LINK,
     MAP,
@@ -42,6 +43,7 @@ from lpttrace.keep_set import (
 from lpttrace.objects import is_bpffs, pin
 
 __all__ = [
+    "GONE",
     "PIN_ROOT",
     "About",
     "Beside",
@@ -72,7 +74,7 @@ class Beside:
             # Says to the agent that somebody looks, until it is closed.
             self._lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(self._lock, fcntl.LOCK_SH)
-            kept = as_kept(opened(directory))
+            kept = as_kept(opened(directory), owner(root) is not None)
         except OSError as error:
             self._unlock()
             raise LpttraceError(f"cannot read what is under {directory}: {error}") from error

@@ -15,11 +15,12 @@ from lpttrace.errors import LpttraceError
 from lpttrace.objects import create_array, open_pin, read_element, write_element
 from lpttrace.plan import ProbeSpec
 
-__all__ = ["ABOUT", "KINDS", "LINK", "MAP", "PROGRAM", "About", "Kept"]
+__all__ = ["ABOUT", "GONE", "KINDS", "LINK", "MAP", "PROGRAM", "About", "Kept"]
 __all__ += ["as_kept", "number_of", "opened"]
 
 _ABOUT_BYTES = 1 << 16
 MAP, LINK, PROGRAM, ABOUT = "map_", "link_", "prog_", "about"
+GONE = "ended with the agent that attached it"
 KINDS = (MAP, LINK, PROGRAM, ABOUT)
 
 
@@ -68,7 +69,8 @@ class About:
 class Kept(Attached):
     """A set that an agent before us has attached: its descriptors, of which ours are closed."""
 
-    def __init__(self, about: About, fds: dict[str, int]) -> None:
+    def __init__(self, about: About, fds: dict[str, int], held: bool) -> None:
+        """held is whether somebody has descriptors of what is not among these."""
         self.about = about
         self._fds = dict(fds)
         self.bcc = about.bcc
@@ -76,12 +78,13 @@ class Kept(Attached):
             {name[len(kind) :]: fd for name, fd in fds.items() if name.startswith(kind)}
             for kind in (MAP, LINK, PROGRAM)
         )
-        self.outcomes = tuple(self._now(outcome) for outcome in about.outcomes)
+        self.outcomes = (
+            about.outcomes if held else tuple(self._now(outcome) for outcome in about.outcomes)
+        )
 
     def _now(self, outcome: Outcome) -> Outcome:
         if outcome.attached and outcome.probe.name not in self.links:
-            gone = "nothing kept its descriptor when the agent before ended"
-            return Outcome(outcome.probe, False, 0, gone)
+            return Outcome(outcome.probe, False, 0, GONE)
         return outcome
 
     def lost(self) -> list[str]:
@@ -122,11 +125,11 @@ def _close(fds: dict[str, int]) -> None:
         os.close(fds.popitem()[1])
 
 
-def as_kept(fds: dict[str, int]) -> Optional[Kept]:
+def as_kept(fds: dict[str, int], held: bool = False) -> Optional[Kept]:
     """The set; None, and everything closed, if these descriptors are none of ours."""
     try:
         about = About.decode(read_element(fds[ABOUT], 0, _ABOUT_BYTES))
     except (OSError, ValueError, KeyError, TypeError):
         _close(fds)
         return None
-    return Kept(about, fds)
+    return Kept(about, fds, held)

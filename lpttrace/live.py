@@ -25,7 +25,7 @@ from lpttrace.decode import (
 )
 from lpttrace.errors import HostError
 from lpttrace.host import NO, HostFacts, probe_host
-from lpttrace.keep import Keeper
+from lpttrace.keep import GONE, Keeper
 from lpttrace.live_ended import AT_LEAST, Ended
 from lpttrace.live_events import Events
 from lpttrace.live_programs import ProgramClock
@@ -95,6 +95,8 @@ def _explained(spec: ProbeSpec, outcome: Optional[Outcome], plan: Plan, facts: H
         return Probe(spec.name, False, "it was left out when the others were attached")
     if outcome.attached and can_fire(spec, facts):
         return Probe(spec.name, True)
+    if outcome.detail == GONE:
+        return Probe(spec.name, False, f"{spec.kind} {spec.target} {GONE}")
     return Probe(spec.name, False, explain(spec, outcome.code, outcome.detail, facts))
 
 

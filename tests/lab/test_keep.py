@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -17,12 +17,13 @@ from lpttrace import abi
 from lpttrace.attach import Attachment
 from lpttrace.doctor import kept_fact
 from lpttrace.errors import LpttraceError
-from lpttrace.host import NO
+from lpttrace.host import NO, probe_host
 from lpttrace.keep import Beside, Keeper, kept_directories, kept_elsewhere, owner
+from lpttrace.live import explain_outcomes
 from lpttrace.live_space import Space
 from lpttrace.maps import MappedArray, delete, keys
 from lpttrace.objects import is_bpffs, open_pin, pin
-from lpttrace.plan import LPT_SYMBOL
+from lpttrace.plan import LPT_SYMBOL, symbols_wanted
 from tests.lab.keeping import (
     MAX_VCPUS,
     PLAN,
@@ -141,6 +142,23 @@ def test_a_reader_does_without_links_but_not_without_maps(kept: Path) -> None:
     (kept / PINS / "map_slots").unlink()
     with pytest.raises(LpttraceError, match="is not what lpttrace has pinned"):
         Beside(kept)
+
+
+def test_a_reader_knows_what_ended_with_its_agent(kept: Path) -> None:
+    # As before 5.15: an agent holds a kprobe, which nothing pins.
+    (kept / PINS / "link_kvm_entry").unlink()
+    facts = probe_host(symbols_wanted(LPT_SYMBOL))
+    for runs in (True, False):
+        with keeper_of(kept) if runs else nullcontext():
+            beside = Beside(kept)
+        (probe,) = (
+            probe
+            for probe in explain_outcomes(beside.attachment, PLAN, facts)
+            if probe.name == "kvm_entry"
+        )
+        gone = "raw_tracepoint kvm_entry ended with the agent that attached it"
+        assert (probe.attached, probe.reason) == (runs, "" if runs else gone)
+        beside.close()
 
 
 @pytest.mark.parametrize("options", ["remount,ro", "remount,bind,ro"])
