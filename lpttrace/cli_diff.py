@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from lpttrace.blocks import Blocks, Group, reduce
+from lpttrace.cli_output import replacing
 from lpttrace.diff import Compared, compare
 from lpttrace.diff_json import encode
 from lpttrace.diff_page import page as diff_page
@@ -63,7 +64,7 @@ def report(paths: Sequence[str], html: str = "", opener: Opener = _open) -> int:
     """Text on stdout, or a page in a file."""
     found = report_of(_reduced(paths, opener, by_label))
     if html:
-        _write(html, report_page(found))
+        _write(html, report_page(found), paths)
     else:
         sys.stdout.write(report_text(found))
     return 0
@@ -73,7 +74,7 @@ def diff(options: DiffOptions, opener: Opener = _open) -> int:
     """FAILED if there is a verdict that the options name, or none because nothing is the same."""
     found = _compared(options, opener)
     if options.html:
-        _write(options.html, diff_page(found))
+        _write(options.html, diff_page(found), [*options.before, *options.after])
     if options.as_json:
         sys.stdout.write(encode(found.difference) + "\n")
     elif not options.html:
@@ -151,6 +152,7 @@ def _begin(recording: Frames, path: str) -> int:
     raise LpttraceError(f"cannot analyse {path}: there is no frame in it")
 
 
-def _write(path: str, page: str) -> None:
-    Path(path).write_text(page, encoding="utf-8")
+def _write(path: str, page: str, read: Sequence[str]) -> None:
+    with replacing(path, read) as file:
+        file.write_text(page, encoding="utf-8")
     print(f"written: {path}", file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -17,7 +17,7 @@ from lpttrace.errors import UsageError
 from lpttrace.export import LABELS, Tabulator, rows, write_csv, write_json
 from lpttrace.exporter_view import View
 from lpttrace.printable import printable
-from lpttrace.recording_set import open_recordings, recordings_in
+from lpttrace.recording_set import open_recordings
 from lpttrace.recording_types import Frame
 
 __all__ = ["FORMATS", "ExportOptions", "export", "labels_of"]
@@ -60,7 +60,7 @@ def export(paths: Sequence[str], options: ExportOptions) -> int:
         tabulator = Tabulator(recording.host, options.view)
         host = {"instance": printable(recording.host.hostname), "job": "lpttrace", **labels}
         if options.output:
-            with replacing(options.output, _files(paths)) as path:
+            with replacing(options.output, paths) as path:
                 _to_file(frames, tabulator, options.form, host, path)
         elif options.form == "parquet":
             raise UsageError("cannot write parquet to stdout: name a file with -o")
@@ -69,11 +69,6 @@ def export(paths: Sequence[str], options: ExportOptions) -> int:
         if recording.problem:
             warn(recording.problem)
     return 0
-
-
-def _files(paths: Iterable[str]) -> Iterator[str]:
-    for path in paths:
-        yield from recordings_in(Path(path)) if Path(path).is_dir() else [path]
 
 
 def _to_file(

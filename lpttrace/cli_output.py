@@ -17,9 +17,10 @@ __all__ = ["replacing"]
 @contextmanager
 def replacing(output: str, read: Iterable[str]) -> Iterator[Path]:
     """Where to write what becomes output when the context is left without an error: beside it, or
-    straight to what is no regular file. UsageError if output is one of those that are read."""
+    straight to what is no regular file. UsageError if output is one of the files, or in one of the
+    directories of recordings, that are read."""
     path = Path(output)
-    if any(_is_same(path, Path(other)) for other in read):
+    if any(_is_same(path, Path(other)) for other in _files(read)):
         raise UsageError(f"cannot write to {output}: that is what is read; name another file")
     if path.exists() and (not path.is_file() or _is_stdout(path)):
         yield path
@@ -32,6 +33,14 @@ def replacing(output: str, read: Iterable[str]) -> Iterator[Path]:
         unfinished.rename(target)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _files(paths: Iterable[str]) -> Iterator[str]:
+    # What reads recordings is loaded where there are some.
+    from lpttrace.recording_set import recordings_in
+
+    for path in paths:
+        yield from recordings_in(Path(path)) if Path(path).is_dir() else [path]
 
 
 def _is_same(one: Path, other: Path) -> bool:

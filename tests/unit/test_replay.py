@@ -235,6 +235,18 @@ def test_an_export_does_not_destroy_what_it_reads(tmp_path: Path, form: str) -> 
     assert path.read_bytes() == whole and list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("command", ["report", "diff"])
+def test_a_page_does_not_destroy_what_it_shows(tmp_path: Path, command: str) -> None:
+    path = record(tmp_path / "a.lpt", synthetic(1, 1, 60))
+    whole = path.read_bytes()
+    done = run(command, *[str(path)] * (1 + (command == "diff")), "--html", str(path))
+    assert done.returncode == 2
+    assert (
+        done.stderr == f"error: cannot write to {path}: that is what is read; name another file\n"
+    )
+    assert path.read_bytes() == whole
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_an_export_that_fails_changes_nothing(hour: Path, tmp_path: Path, form: str) -> None:
     path = tmp_path / "a"
