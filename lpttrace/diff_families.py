@@ -16,7 +16,7 @@ from lpttrace.diff_mix import Amounts, Mix, mix_of
 from lpttrace.diff_stats import holm
 from lpttrace.diff_tables import Groups, Item, Side
 from lpttrace.diff_tails import LEAST_CHANGE, LEVELS, Tail, tails
-from lpttrace.diff_tested import Tested, apart, tails_tested, tested
+from lpttrace.diff_tested import LEAST_SAMPLES, LEAST_TIMES, Tested, apart, tails_tested, tested
 from lpttrace.diff_types import Options
 
 __all__ = ["Family", "Sides", "corrected", "family", "tail_families"]
@@ -123,7 +123,9 @@ def _tail_family(
     rates = np.array([_rate(sides[0], [i.subject], tail) for i, tail in zip(items, found)])
     vcpus = tails_tested(found, level, rates, options.alpha)
     p, differs = apart(vcpus, groups, LEAST_CHANGE)
-    amounts = vcpus.before.under, vcpus.after.under
+    # Of a tail, ten times as many are as much.
+    scale = LEAST_TIMES / LEAST_SAMPLES
+    amounts = vcpus.before.under / scale, vcpus.after.under / scale
     return Family("tail", items, groups, vcpus, p, differs, amounts, retest, level)
 
 

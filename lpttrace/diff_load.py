@@ -12,7 +12,7 @@ from lpttrace.diff_tables import Side
 from lpttrace.diff_types import Load
 from lpttrace.model_time import sight_of
 
-__all__ = ["busier", "loads", "matched"]
+__all__ = ["busier", "busier_vcpu", "loads", "matched"]
 
 # Loads that differ by less than this factor are alike.
 _ALIKE = 1.25
@@ -47,8 +47,8 @@ def loads(sides: Sequence[Side], subjects: Sequence[Subject]) -> list[Load]:
     return sorted(found, key=lambda load: -sum(load.lost_ns))
 
 
-def _load(sides: Sequence[Side], vm: str) -> Load:
-    (one, other) = (_rates(side, vm) for side in sides)
+def _load(sides: Sequence[Side], vm: str, vcpu: Optional[int] = None) -> Load:
+    (one, other) = (_rates(side, vm, vcpu) for side in sides)
     counts = [sum(s.vm == vm for s in {s for r in side.runs for s in r.vcpus}) for side in sides]
     lost = one["lost"] or 0.0, other["lost"] or 0.0
     interrupts, hypercalls, traps = (
@@ -57,18 +57,22 @@ def _load(sides: Sequence[Side], vm: str) -> Load:
     return Load(vm, (counts[0], counts[1]), interrupts, hypercalls, traps, lost)
 
 
-def _rates(side: Side, vm: str) -> dict[str, Optional[float]]:
-    """By kind, and of the time lost: per second and vCPU."""
+def _rates(side: Side, vm: str, wanted: Optional[int]) -> dict[str, Optional[float]]:
+    """By kind, and of the time lost: per second and vCPU, of one or (None) all."""
     seconds = 0.0
     totals = dict.fromkeys(("interrupts", "hypercall", "timer", "lost"), 0.0)
     for run in side.runs:
+        places = {
+            place
+            for place, subject in enumerate(run.vcpus)
+            if subject.vm == vm and wanted in (None, subject.vcpu)
+        }
         count, ns = run.column("count"), run.column("served_ns") + run.column("user_ns")
         for row, (vcpu, cls) in enumerate(run.series):
-            if run.vcpus[vcpu].vm == vm and cls.kind in totals:
+            if vcpu in places and cls.kind in totals:
                 totals[cls.kind] += float(count[row].sum())
                 totals["lost"] += float(ns[row].sum())
-        places = [place for place, subject in enumerate(run.vcpus) if subject.vm == vm]
-        seconds += float(run.exposure[places].sum())
+        seconds += float(run.exposure[sorted(places)].sum())
     sight = sight_of(side.runs[0].last)
     seen = {
         "interrupts": sight.interrupts,
@@ -84,6 +88,11 @@ def _rates(side: Side, vm: str) -> dict[str, Optional[float]]:
 def busier(found: Sequence[Load]) -> set[str]:
     """The VMs that are busier on one side, by timer interrupts, or by hypercalls without those."""
     return {load.vm for load in found if not _alike(_work(load))}
+
+
+def busier_vcpu(sides: Sequence[Side], vm: str, vcpu: int) -> bool:
+    """Whether a vCPU is busier on one side, by the same."""
+    return not _alike(_work(_load(sides, vm, vcpu)))
 
 
 def _work(load: Load) -> tuple[Optional[float], Optional[float]]:

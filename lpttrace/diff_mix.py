@@ -25,8 +25,10 @@ Amounts = tuple[Array, Array]
 # Of a vCPU that has fewer samples on a side, nothing can be made more of; it is taken as it is.
 _FEW = 30
 
-# But not if it has so many times that on the other side.
+# But not if it has so many times that on the other side; and of no vCPU is made more than so many
+# times what there is, because what is rare need not be in it.
 _MANY = 2
+_MOST = 4
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,18 @@ def mix_of(groups: Groups, amounts: Amounts, left_out: Flags) -> Mix:
     kept = (~left_out).astype(np.float64)
     few = np.minimum(before, after) < _FEW
     gone = few & (np.maximum(before, after) >= _MANY * _FEW)
+    gone |= _factors(groups, amounts, kept * ~few) > _MOST
     lost = [groups.sum(side * gone, kept) > groups.sum(side, kept) / 2 for side in amounts]
     moved = lost[0] | lost[1]
     stays = moved[groups.where]
     kept *= ~gone | stays
-    alike = kept * ~few * ~stays
+    return Mix((kept, kept * _factors(groups, amounts, kept * ~few * ~stays)), moved)
+
+
+def _factors(groups: Groups, amounts: Amounts, alike: Array) -> Array:
+    """By which the shares of those that are made alike would be; 1 of others."""
+    before, after = amounts
     one, other = (groups.sum(side, alike)[groups.where] for side in amounts)
-    factor = np.ones_like(kept)
+    factor = np.ones_like(alike)
     np.divide(before * other, after * one, out=factor, where=alike > 0)
-    return Mix((kept, kept * factor), moved)
+    return factor

@@ -14,6 +14,7 @@ from lpttrace.abi import TrapClass, timer_of_register
 from lpttrace.blocks import Subject
 from lpttrace.blocks_rows import LATENESS
 from lpttrace.diff_families import Family, Sides
+from lpttrace.diff_load import busier_vcpu
 from lpttrace.diff_tables import Item, Side
 from lpttrace.diff_tails import LEVELS, quantile, quantile_bounds
 from lpttrace.diff_types import Bounds, Options, Row
@@ -24,7 +25,10 @@ __all__ = ["rows_of"]
 _CHANGED = ("regressed", "improved")
 _OTHER_MIX = "different workload mix: how often guests make this call is their choice"
 _MOVED = "different workload mix: most of it is on other vCPUs than before"
-_OTHER_LOAD = "different load: the VM is busier on one side, and this depends on it"
+_OTHER_TIMERS = (
+    "different workload mix: the VM or vCPU is busier on one side, and may cancel more timers"
+)
+_OTHER_LOAD = "different load: the VM or vCPU is busier on one side, and this depends on it"
 _NO_UNIT = "nothing to measure guest work by: timer interrupts cannot be seen"
 
 Key = tuple[str, object, TrapClass]
@@ -42,7 +46,7 @@ def rows_of(
     tail_rows: dict[Key, list[Row]] = {}
     for one in found:
         for row in _of_family(one, sides, options):
-            doubted = _with_doubt(row, other_load, by_second)
+            doubted = _with_doubt(row, sides, other_load, by_second)
             if one.measure == "tail":
                 tail_rows.setdefault(_key(row), []).append(doubted)
             else:
@@ -127,17 +131,24 @@ def _row(
     return row
 
 
-def _with_doubt(row: Row, other_load: Collection[str], by_second: bool) -> Row:
+def _with_doubt(row: Row, sides: Sides, other_load: Collection[str], by_second: bool) -> Row:
     """What changed, but not because of the host, is no verdict."""
     if row.verdict not in _CHANGED:
         return row
-    if row.vm in other_load and (row.measure in ("stolen", "out") or row.cls == LATENESS):
-        return replace(row, verdict="cannot tell", reason=_OTHER_LOAD)
-    if row.measure == "frequency" and by_second:
-        return replace(row, verdict="cannot tell", reason=_NO_UNIT)
-    if row.measure == "frequency" and timer_of_register(row.cls.name) is None:
-        return replace(row, verdict="cannot tell", reason=_OTHER_MIX)
-    return row
+    reason = ""
+    if row.measure in ("stolen", "out") or row.cls == LATENESS:
+        reason = _OTHER_LOAD if _is_other_load(row, sides, other_load) else ""
+    elif row.measure == "frequency" and by_second:
+        reason = _NO_UNIT
+    elif row.measure == "frequency" and timer_of_register(row.cls.name) is None:
+        reason = _OTHER_MIX
+    elif row.measure == "frequency" and _is_other_load(row, sides, other_load):
+        reason = _OTHER_TIMERS
+    return replace(row, verdict="cannot tell", reason=reason) if reason else row
+
+
+def _is_other_load(row: Row, sides: Sides, other_load: Collection[str]) -> bool:
+    return row.vm in other_load or (row.vcpu is not None and busier_vcpu(sides, row.vm, row.vcpu))
 
 
 def _tail_row(row: Row, one: Family, place: int, sides: Sides, options: Options) -> Row:

@@ -179,7 +179,7 @@ def change(before: Estimate, after: Estimate, alpha: float) -> Change:
         low, high = np.exp(log - reach), np.exp(log + reach)
         new, gone = _appeared(before, after, alpha), _appeared(after, before, alpha)
         low = np.where(new.only, new.least, low)
-        high = np.where(gone.only, 1 / gone.least, high)
+        high = np.where(gone.only, 1 / np.maximum(gone.least, 1e-300), high)
         p = np.where(new.only, new.p, np.where(gone.only, gone.p, p))
     ratio = np.divide(after.value, before.value, out=np.exp(log), where=before.value > 0)
     return Change(ratio, low, high, np.where(np.isnan(p), 1.0, p))

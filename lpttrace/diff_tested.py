@@ -18,7 +18,7 @@ from lpttrace.diff_stats import LEAST_BLOCKS, Change, Estimate, Sums, change, es
 from lpttrace.diff_tables import Groups, Table
 from lpttrace.diff_tails import Tail, sums_of
 
-__all__ = ["LEAST_TIMES", "Tested", "apart", "tails_tested", "tested"]
+__all__ = ["LEAST_SAMPLES", "LEAST_TIMES", "Tested", "apart", "tails_tested", "tested"]
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

@@ -11,8 +11,8 @@ from lpttrace.abi import TrapClass
 from lpttrace.blocks import Blocks, reduce
 from lpttrace.blocks_rows import LATENESS
 from lpttrace.diff import compare
-from lpttrace.diff_types import Difference
-from tests.unit.recordings import CTL_READ, CTL_WRITE, LOAD, PTP, RANDOM, Plan, record
+from lpttrace.diff_types import Difference, Row
+from tests.unit.recordings import CTL_READ, CTL_WRITE, CVAL_WRITE, LOAD, PTP, RANDOM, Plan, record
 
 SEEDS = range(5)
 PAIRS = range(20)
@@ -32,10 +32,14 @@ def compared(seed: int, plan: Plan | None = None) -> Difference:
     return compare([run(seed)], [run(_AFTER + seed, plan)]).difference
 
 
+def about(row: Row) -> Told:
+    return row.measure, row.vcpu, row.cls
+
+
 def changes(found: Difference, verdict: str = "") -> list[Told]:
     """In their order."""
     return [
-        (row.measure, row.vcpu, row.cls)
+        about(row)
         for row in found.rows
         if row.verdict in ((verdict,) if verdict else ("regressed", "improved"))
     ]
@@ -60,7 +64,15 @@ def test_no_change_is_none() -> None:
 def test_what_is_planted_is_all_that_is_told(seed: int, plan: Plan, expected: Told) -> None:
     found = compared(seed, plan)
     assert changes(found) == [expected]
-    assert found.rows[0].verdict == "regressed" and found.rows[0].effect_ns > 0
+    assert changes(found, "regressed") == [expected] and found.rows[0].effect_ns > 0
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_dearest_for_guests_is_first(seed: int) -> None:
+    """The other one changed by more, but is made far less often."""
+    found = compared(seed, Plan(slower={(None, CTL_READ): 1.2, (None, PTP): 1.5}))
+    assert changes(found) == [("service", None, CTL_READ), ("service", None, PTP)]
+    assert changes(found) == [about(row) for row in found.rows[:2]]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -99,6 +111,17 @@ def test_twice_as_busy_is_no_regression(seed: int) -> None:
     assert before and after and after > 1.5 * before
     stolen = [row for row in found.rows if row.measure == "stolen"]
     assert all(row.reason.startswith(("different load", "too few")) for row in stolen)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_twice_as_busy_with_timers_that_are_cancelled_is_no_regression(seed: int) -> None:
+    """Another setting for each interrupt, at the same costs."""
+    found = compared(seed, Plan(busy=2, extra={CVAL_WRITE: 1, CTL_WRITE: 1}))
+    assert changes(found) == []
+    often = [row for row in found.rows if row.reason.startswith("different workload mix")]
+    told = {(row.measure, row.vcpu, row.cls) for row in often}
+    assert told == {("frequency", None, CVAL_WRITE), ("frequency", None, CTL_WRITE)}
+    assert all(row.bounds and row.bounds.low > 0.3 for row in often)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
