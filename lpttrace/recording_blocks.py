@@ -10,7 +10,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import Any, Callable, NamedTuple, Optional, TypeVar
 
-from lpttrace.recording_clock import Span, spans_of
+from lpttrace.recording_clock import Span, spans_of, steps_of
 from lpttrace.recording_decode import shape
 from lpttrace.recording_format import BlockHead
 from lpttrace.recording_types import Frame, RecordedHost
@@ -24,6 +24,9 @@ _LATER = 1 / 16
 
 # Spans may be off by less than that.
 _ABOUT_NS = 10 * 10**9
+
+# That are told.
+_MOST_STEPS = 3
 
 
 _Self = TypeVar("_Self", bound="BlockFrames")
@@ -105,6 +108,19 @@ class BlockFrames(ABC):
     def spans(self) -> Sequence[Span]:
         """When each block was."""
         return spans_of([block.head for block in self.blocks], self._begin_of)
+
+    @property
+    def clock(self) -> Optional[str]:
+        """What its times of day are not, as far as blocks tell; None if nothing is wrong."""
+        steps = steps_of([block.head for block in self.blocks], self.spans)
+        if not steps:
+            return None
+        told = ", ".join(f"{step / 1e9:+.0f} s" for step in steps[:_MOST_STEPS])
+        more = f" and {len(steps) - _MOST_STEPS} more" if len(steps) > _MOST_STEPS else ""
+        return (
+            f"{self.path}: the host's clock was set, or it slept ({told}{more}): times of day are "
+            "not evenly spaced, and may come twice"
+        )
 
     def _begin_of(self, number: int) -> Optional[int]:
         first = self.first_of(self.blocks[number])

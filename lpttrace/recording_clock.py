@@ -13,10 +13,12 @@ from typing import Callable, NamedTuple, Optional
 
 from lpttrace.recording_format import BlockHead
 
-__all__ = ["Span", "spans_of"]
+__all__ = ["Span", "spans_of", "steps_of"]
 
 # A block ends when it has frames of so long, as recording_writer has it.
 _BLOCK_NS = 9_500_000_000
+# Less is what a clock is set by all the time.
+_STEP_NS = 10**9
 # Frames are not exactly an interval apart.
 _LATE_INTERVALS, _LATE_NS = 3, 10**9
 
@@ -48,6 +50,13 @@ def spans_of(
         begin_ns = head.first_ns + offset_ns
         found.append(Span(begin_ns, begin_ns + (length_ns if steady else _BLOCK_NS)))
     return found
+
+
+def steps_of(heads: Sequence[BlockHead], spans: Sequence[Span]) -> Sequence[int]:
+    """By how much the wall clock went on more, or less, than the other did, each time."""
+    offsets = [head.first_ns - span.begin_ns for head, span in zip(heads, spans)]
+    steps = [after - before for before, after in zip(offsets, offsets[1:])]
+    return [step for step in steps if abs(step) >= _STEP_NS]
 
 
 def _interval_ns(heads: Sequence[BlockHead]) -> float:
