@@ -107,7 +107,7 @@ def reduce(
 def _selected(recording: Frames, window: Optional[Window], reducer: _Reducer) -> Iterator[Frame]:
     begin, end = window or (0, 1 << 63)
     if isinstance(recording, ThinFrames):
-        ends = [frame.unix_ns for frame in recording.thin(1 << 62, begin, end)]
+        ends = [frame.snapshot.end_ns for frame in recording.thin(1 << 62, begin, end)]
         if ends:
             every_ns, look_ns = reducer.expect(ends[-1] - ends[0])
             yield from recording.thin(every_ns, begin, end, look_ns)
@@ -147,17 +147,17 @@ class _Reducer:
         self._step_ns = int(self._every_ns / looks * _ABOUT)
         return int(self._every_ns * _ABOUT), self._step_ns
 
-    def _wants(self, unix_ns: int) -> bool:
+    def _wants(self, now_ns: int) -> bool:
         """Whether a frame of then would be looked at, or passed over."""
-        since = unix_ns - self._read_ns
+        since = now_ns - self._last.end_ns if self._last else 0
         step_ns = self._step_ns or min(self._every_ns, _LONGEST_STEP_NS) * _ABOUT
-        return since < 0 or since >= step_ns
+        return self._last is None or since >= step_ns
 
     def see(self, frame: Frame) -> None:
         """The next frame."""
         self.frames += 1
         self._unread = frame
-        if self._wants(frame.unix_ns):
+        if self._wants(frame.snapshot.end_ns):
             self._read(frame)
 
     def end(self) -> Optional[Blocks]:
@@ -198,9 +198,9 @@ class _Reducer:
 
     def _ends_before(self, frame: Frame) -> Mapping[VmKey, int]:
         ended = self._sums.newly_ended(frame.snapshot)
-        if not ended or self._ends is None:
+        if not ended or self._ends is None or self._last is None:
             return {}
-        found = self._ends(self._read_ns, frame.unix_ns)
+        found = self._ends(self._last.end_ns, frame.snapshot.end_ns)
         return {key: found[key] for key in ended if key in found}
 
     def _block(self, seconds: float) -> int:

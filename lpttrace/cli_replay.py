@@ -49,8 +49,8 @@ def replay(
             _show(show, *_whole(window(recording, part, _LOOK_NS)))
         else:
             _frames(show, window(recording, part, every_ns), options.count)
-        if recording.problem:
-            warn(recording.problem)
+        for text in filter(None, (recording.problem, recording.clock)):
+            warn(text)
     return 0
 
 

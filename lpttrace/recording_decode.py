@@ -67,17 +67,22 @@ def first_change(plain: bytes) -> Any:
     raise ValueError("no frame")
 
 
-def shape_of(change: Any) -> tuple[int, Any]:
-    """Of a frame that is made of none, its Unix time, and what shape() will say of it."""
-    unix_ns, _, _, _, _, keys, vms, _, names, _ = change
+def shape_of(change: Any) -> tuple[int, int, Any]:
+    """Of a frame that is made of none, its times, and what shape() will say of it."""
+    unix_ns, _, end_ns, _, _, keys, vms, _, names, _ = change
     keys, names = keys or (), names or ()
     lives = [(alive is True, lpt[3] if lpt else None) for _, _, alive, lpt, _ in vms]
     structures = [structure for _, structure in lives]
     # Nothing but numbers: what is nested deeply cannot be compared.
-    for numbers in ((unix_ns, 2 * unix_ns), keys, names, *[told for told in structures if told]):
+    for numbers in (
+        (unix_ns, 2 * unix_ns, end_ns),
+        keys,
+        names,
+        *[told for told in structures if told],
+    ):
         _numbers(numbers)
     states = [(alive, told or None) for alive, told in lives]
-    return unix_ns, (keys, states, names)
+    return unix_ns, end_ns, (keys, states, names)
 
 
 def ends_in(plain: bytes) -> Mapping[VmKey, int]:

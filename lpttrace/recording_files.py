@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections import deque
@@ -51,7 +52,9 @@ class RotatingWriter:
     def __init__(self, path: Path, host: RecordedHost, limits: Limits) -> None:
         self._path, self._host, self._limits = path, host, limits
         self._writer: Optional[FileWriter] = None
-        self._first_ns, self._run = 0, make_id()
+        self._begin_ns, self._run = 0, make_id()
+        # Oldest first, and when they ended (CLOCK_MONOTONIC): the clock that names them may be set.
+        self._ended: dict[Path, int] = {}
         self.written = 0
 
     def write(self, body: Body) -> None:
@@ -59,30 +62,41 @@ class RotatingWriter:
         if self._writer is None or self._is_enough(self._writer, body):
             self.close()
             self._writer = FileWriter(dated(self._path, body.first_ns), self._host, run=self._run)
-            self._first_ns = body.first_ns
+            self._begin_ns = body.begin_ns
         before = self._writer.written
-        self._delete(len(body.packed), body.last_ns)
+        self._ended[self._writer.path] = body.end_ns
+        self._delete(body)
         self._writer.write(body)
         self.written += self._writer.written - before
 
     def _is_enough(self, writer: FileWriter, body: Body) -> bool:
         size, age_ns = self._limits.size, self._limits.age_ns
         grown = size is not None and writer.written + len(body.packed) > size // _PARTS
-        return grown or (age_ns is not None and body.last_ns - self._first_ns > age_ns // _PARTS)
+        return grown or (age_ns is not None and body.end_ns - self._begin_ns > age_ns // _PARTS)
 
-    def _delete(self, more: int, now_ns: int) -> None:
-        own = self._writer.path if self._writer else None
+    def _oldest_first(self) -> list[Path]:
         found = [path for path in self._path.parent.iterdir() if _is_dated(path, self._path)]
+        before = [path for path in found if path not in self._ended]
         # Names tell the time, and the later of one second has a number behind it.
-        found.sort(key=lambda path: (path.stem[: len(self._path.stem) + 17], len(path.stem), path))
-        stats = [(path, path.stat()) for path in found]
-        total = more + sum(stat.st_size for _, stat in stats)
+        before.sort(key=lambda path: (path.stem[: len(self._path.stem) + 17], len(path.stem), path))
+        return [*before, *[path for path in self._ended if path in found]]
+
+    def _age_ns(self, path: Path, status: os.stat_result, body: Body) -> int:
+        if path in self._ended:
+            return body.end_ns - self._ended[path]
+        return body.last_ns - status.st_mtime_ns
+
+    def _delete(self, body: Body) -> None:
+        own = self._writer.path if self._writer else None
+        stats = [(path, path.stat()) for path in self._oldest_first()]
+        total = len(body.packed) + sum(stat.st_size for _, stat in stats)
         for path, stat in stats:
             size, age_ns = self._limits.size, self._limits.age_ns
             big = size is not None and total > size
-            old = age_ns is not None and stat.st_mtime_ns < now_ns - age_ns
+            old = age_ns is not None and self._age_ns(path, stat, body) > age_ns
             if path != own and (big or old):
                 path.unlink()
+                self._ended.pop(path, None)
                 total -= stat.st_size
 
     def close(self) -> None:
@@ -106,7 +120,7 @@ class Ring:
         """One block more; those that ended too long ago are forgotten."""
         self._bodies.append(body)
         self.written += len(body.packed)
-        while self._bodies[0].last_ns < body.last_ns - self._age_ns:
+        while self._bodies[0].end_ns < body.end_ns - self._age_ns:
             self.written -= len(self._bodies.popleft().packed)
 
     def dump(self, unix_ns: int) -> Path:

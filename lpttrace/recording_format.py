@@ -133,21 +133,24 @@ def check_start(data: bytes, path: str) -> None:
 
 @dataclass(frozen=True)
 class Body:
-    """What a block is made of, whichever recording it will be in; times are Unix times in ns."""
+    """What a block is made of, whichever recording it will be in; first_ns and last_ns are Unix
+    times, begin_ns and end_ns those of the same frames by CLOCK_MONOTONIC."""
 
     packed: bytes
     plain: int
     frames: int = 0
     first_ns: int = 0
     last_ns: int = 0
+    begin_ns: int = 0
+    end_ns: int = 0
 
 
-def pack(plain: bytes, frames: int = 0, first_ns: int = 0, last_ns: int = 0) -> Body:
+def pack(plain: bytes, frames: int = 0, *times_ns: int) -> Body:
     """As it will be written."""
     packed = zstandard.ZstdCompressor(_LEVEL).compress(plain)
     if len(packed) >= len(plain) or len(plain) > _most_plain(len(packed)):
         packed = plain
-    return Body(packed, len(plain), frames, first_ns, last_ns)
+    return Body(packed, len(plain), frames, *times_ns)
 
 
 def seal(kind: int, recording: bytes, sequence: int, body: Body) -> bytes:

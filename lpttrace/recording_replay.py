@@ -18,6 +18,8 @@ from lpttrace.snapshot import Snapshot, VmKey
 __all__ = ["Cursor", "Player", "ReplaySource"]
 
 _NS = 10**9
+# What ends of spans may be off by.
+_ABOUT_NS = 10**9
 
 
 class Cursor:
@@ -26,7 +28,13 @@ class Cursor:
     def __init__(self, recording: BlockFrames) -> None:
         """RecordingError if there is not one frame."""
         self._recording = recording
-        self._begins = [block.head.first_ns for block in recording.blocks]
+        begins = [block.head.first_ns for block in recording.blocks]
+        # Where the wall clock was set, time goes on as it was at the begin.
+        self._offset_ns: Optional[int] = None
+        if recording.clock is not None:
+            self._offset_ns = begins[0] - recording.spans[0].begin_ns
+            begins = [span.begin_ns + self._offset_ns for span in recording.spans]
+        self._begins = begins
         self._frames: Iterator[Frame] = iter(())
         self.before: Optional[Frame] = None
         self._now: Optional[Frame] = None
@@ -47,6 +55,20 @@ class Cursor:
         self.before, self._now = self._now, self._next
         self._next = next(self._frames, None)
 
+    def time_of(self, frame: Frame) -> int:
+        """When it was, by a clock that is never set back."""
+        if self._offset_ns is None:
+            return frame.unix_ns
+        return frame.snapshot.end_ns + self._offset_ns
+
+    @property
+    def end_ns(self) -> int:
+        """When all frames have been."""
+        last, offset_ns = self._recording.blocks[-1].head, self._offset_ns
+        if offset_ns is None:
+            return last.last_ns
+        return self._recording.spans[-1].end_ns + offset_ns + _ABOUT_NS
+
     @property
     def now(self) -> Frame:
         """The frame it is at."""
@@ -56,15 +78,16 @@ class Cursor:
     @property
     def next_ns(self) -> Optional[int]:
         """The time of the frame behind it, None at the end."""
-        return self._next.unix_ns if self._next else None
+        return self.time_of(self._next) if self._next else None
 
     def at(self, unix_ns: int) -> Frame:
         """Go to the last frame that is not after that, or to the first one."""
         # From a block before, so that there is a frame before this one.
         block = max(0, bisect_right(self._begins, unix_ns) - 2)
-        if unix_ns < self.now.unix_ns or self._begins[block] > self.now.unix_ns:
+        now_ns = self.time_of(self.now)
+        if unix_ns < now_ns or self._begins[block] > now_ns:
             self._go_to(block)
-        while self._next is not None and self._next.unix_ns <= unix_ns:
+        while self._next is not None and self.time_of(self._next) <= unix_ns:
             self._step()
         return self.now
 
@@ -124,14 +147,15 @@ class ReplaySource:
         """RecordingError if there is not one frame."""
         self.recording = recording
         self.cursor = Cursor(recording)
-        last = recording.blocks[-1].head.last_ns
-        self.player = Player(self.cursor.now.unix_ns, last, clock=clock)
+        begin_ns = self.cursor.time_of(self.cursor.now)
+        self.player = Player(begin_ns, self.cursor.end_ns, clock=clock)
         self._begun = time.time()
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Whether there should be more of it."""
-        return (self.recording.problem,) if self.recording.problem else ()
+        """Whether there should be more of it, and other times."""
+        told = self.recording.problem, self.recording.clock
+        return tuple(text for text in told if text)
 
     def __enter__(self) -> ReplaySource:
         return self
@@ -151,7 +175,7 @@ class ReplaySource:
     def unix_time(self) -> float:
         """When what was read last was counted, had the recording begun when this was made. At the
         end it stands, as the counters do."""
-        return self._begun + (self.cursor.now.unix_ns - self.player.begin_ns) / _NS
+        return self._begun + (self.cursor.time_of(self.cursor.now) - self.player.begin_ns) / _NS
 
     def identify(self, snapshot: Snapshot) -> Mapping[VmKey, Guest]:
         """Who the VMs were when that was read last."""

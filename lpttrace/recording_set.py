@@ -65,22 +65,33 @@ def _first_ns(recording: Recording) -> int:
 
 
 def _in_order(recordings: Sequence[Recording]) -> list[Recording]:
-    # What one process has written stays together, though another has recorded meanwhile.
+    # What one process has written stays together, though another has recorded meanwhile, and is in
+    # order though the clock was set.
     runs: dict[object, list[Recording]] = {}
     for recording in sorted(recordings, key=_first_ns):
         runs.setdefault(recording.run or recording, []).append(recording)
+    for run in runs.values():
+        run.sort(key=lambda recording: recording.spans[0].begin_ns if recording.blocks else 0)
     return [recording for run in runs.values() for recording in run]
 
 
 def _goes_on(before: Recording, after: Recording) -> bool:
     if not before.blocks or not after.blocks or before.run != after.run:
         return False
+    if before.run is not None:
+        gap_ns = after.spans[0].begin_ns - before.spans[-1].end_ns
+        is_later = before.spans[0].begin_ns < after.spans[0].begin_ns
+        return is_later and gap_ns <= _most_missed_ns(before)
     if not _is_same_boot(before, after):
         return False
-    first_ns, last_ns = _first_ns(before), before.blocks[-1].head.last_ns
-    interval_ns = (last_ns - first_ns) / max(1, before.count() - 1)
-    gap_ns = _first_ns(after) - last_ns
-    return 0 <= gap_ns <= (1 + _MISSED) * interval_ns + _MISSED_NS
+    gap_ns = _first_ns(after) - before.blocks[-1].head.last_ns
+    return 0 <= gap_ns <= _most_missed_ns(before)
+
+
+def _most_missed_ns(recording: Recording) -> float:
+    spans = recording.spans
+    interval_ns = (spans[-1].end_ns - spans[0].begin_ns) / max(1, recording.count() - 1)
+    return (1 + _MISSED) * interval_ns + _MISSED_NS
 
 
 def _is_same_boot(before: Recording, after: Recording) -> bool:
@@ -99,8 +110,9 @@ class RecordingSet(BlockFrames):
         """RecordingError if one of them cannot be read, or they cannot be one."""
         with ExitStack() as stack:
             opened = [stack.enter_context(Recording(path)) for path in paths]
-            self._parts = sorted((part for part in opened if part.blocks), key=_first_ns) or opened
-            for before, after in zip(self._parts, self._parts[1:]):
+            found = _in_order([part for part in opened if part.blocks])
+            self._parts = found or opened
+            for before, after in zip(found, found[1:]):
                 _check(before, after)
             self._open = stack.pop_all()
         self.path = f"{self._parts[0].path} and {len(paths) - 1} more"
@@ -153,7 +165,10 @@ def _check(before: Recording, after: Recording) -> None:
     names = f"cannot read {before.path} and {after.path} as one recording"
     if before.host != after.host:
         raise RecordingError(f"{names}: their hosts, or what recorded them, are not the same")
-    if before.blocks[-1].head.last_ns > _first_ns(after):
+    same_run = before.run is not None and before.run == after.run
+    begins = [recording.spans[0].begin_ns for recording in (before, after)]
+    late = not same_run and before.blocks[-1].head.last_ns > _first_ns(after)
+    if late or (same_run and begins[0] >= begins[1]):
         raise RecordingError(f"{names}: they are of the same time")
     if not _is_same_boot(before, after):
         raise RecordingError(f"{names}: the host was booted between them; name those since")

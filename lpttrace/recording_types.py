@@ -74,8 +74,9 @@ class ThinFrames(Protocol):
         look_ns: Optional[int] = None,
     ) -> Iterator[Frame]:
         """Of those from begin_ns to end_ns (Unix time) the first one, the next after at least so
-        long, and so on, and the last one; recording_blocks has what look_ns is."""
+        long by CLOCK_MONOTONIC, and so on, and the last one; recording_blocks has what look_ns is.
+        """
 
     def ends(self, begin_ns: int, end_ns: int) -> Mapping[VmKey, int]:
-        """VMs that are not alive in frames from begin_ns to end_ns (Unix time), and since which of
-        them (CLOCK_MONOTONIC)."""
+        """VMs that are not alive in frames from about begin_ns to end_ns, and since which of them
+        (CLOCK_MONOTONIC)."""

@@ -34,13 +34,13 @@ class Blocks:
     def _begin(self) -> None:
         self._parts: list[bytes] = []
         self._before = NO_FRAME
-        self._first_ns = self._bytes = 0
+        self._first_ns = self._begin_ns = self._bytes = 0
 
     def add(self, frame: Frame) -> None:
         """The frame after the last one."""
         part = self._pack(changes(self._before, frame))
         if not self._parts:
-            self._first_ns = frame.unix_ns
+            self._first_ns, self._begin_ns = frame.unix_ns, frame.snapshot.end_ns
         self._parts.append(part)
         self._before, self._bytes = frame, self._bytes + len(part)
         # A clock may be set back.
@@ -52,7 +52,8 @@ class Blocks:
         """Give away what has been taken, though it be less."""
         if self._parts:
             times = self._first_ns, self._before.unix_ns
-            self._take(pack(b"".join(self._parts), len(self._parts), *times))
+            passed = self._begin_ns, self._before.snapshot.end_ns
+            self._take(pack(b"".join(self._parts), len(self._parts), *times, *passed))
             self._begin()
 
 

@@ -74,7 +74,8 @@ class ReplayFeed(threading.Thread):
         return now
 
     def _continues(self, last: Frame, frame: Frame) -> bool:
-        return 0 < frame.unix_ns - last.unix_ns <= _STEP_NS * max(1.0, self._source.player.speed)
+        passed = frame.snapshot.end_ns - last.snapshot.end_ns
+        return 0 < passed <= _STEP_NS * max(1.0, self._source.player.speed)
 
     def _wait(self) -> None:
         with self._changed:
@@ -96,8 +97,8 @@ class ReplayFeed(threading.Thread):
     def step(self, forward: bool) -> None:
         """Stand at the frame behind, or before."""
         cursor = self._source.cursor
-        before = cursor.before.unix_ns if cursor.before else cursor.now.unix_ns
-        to = (cursor.next_ns or cursor.now.unix_ns) if forward else before
+        before = cursor.time_of(cursor.before or cursor.now)
+        to = (cursor.next_ns or cursor.time_of(cursor.now)) if forward else before
 
         def stand(player: Player) -> None:
             player.paused = True

@@ -54,7 +54,7 @@ class Thin(Recording):
         found: dict[VmKey, int] = {}
         for frame in self.made:
             for vm in frame.snapshot.vms:
-                if begin_ns <= frame.unix_ns <= end_ns and not vm.alive:
+                if begin_ns <= frame.snapshot.end_ns <= end_ns and not vm.alive:
                     found.setdefault(vm.key, frame.snapshot.end_ns)
         return found
 

@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from lpttrace.errors import LpttraceError
 from lpttrace.recording_files import Limits, Ring, RotatingWriter, dated
 from lpttrace.recording_host import build_id, cpu_model, describe_host
 from lpttrace.recording_reader import Recording
+from lpttrace.recording_set import open_recordings, recordings_in, runs_of
 from lpttrace.recording_types import Frame
 from lpttrace.recording_writer import Blocks, write_file
 from tests.unit.recorded import BEGIN, HOST, SECOND, synthetic
@@ -115,6 +117,45 @@ def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(LpttraceError, match=r"^cannot write .*/a\.lpt: file exists$"):
         write_file(path, HOST, [])
     assert path.read_bytes() == whole and [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.parametrize("seconds", [-3600, 3600], ids=["back", "forward"])
+def test_a_ring_keeps_time_though_the_clock_is_set(tmp_path: Path, seconds: int) -> None:
+    frames = with_clock_set(synthetic(1, 1, 500), 195, seconds)
+    blocks = Blocks(lambda body: ring.write(body))
+    ring = Ring(tmp_path / "host.lpt", HOST, 100 * SECOND, blocks.flush)
+    for number, frame in enumerate(frames):
+        blocks.add(frame)
+        if number in (200, 499):
+            with Recording(str(ring.dump(BEGIN + number * SECOND))) as recording:
+                kept = list(recording.frames())
+            assert kept == frames[number + 1 - len(kept) : number + 1]
+            assert 100 <= len(kept) <= 112
+
+
+@pytest.mark.parametrize("seconds", [-7200, 7200], ids=["back", "forward"])
+@pytest.mark.parametrize(
+    ("limits", "most"), [(Limits(size=2**20), 600), (Limits(age_ns=1000 * SECOND), 260)]
+)
+def test_the_youngest_stay_though_the_clock_is_set(
+    tmp_path: Path, seconds: int, limits: Limits, most: int
+) -> None:
+    frames = with_clock_set(synthetic(8, 8, 600, 5 * SECOND), 400, seconds)
+    rotate(tmp_path / "host.lpt", frames, limits)
+    paths = recordings_in(tmp_path)
+    with open_recordings(paths) as recording:
+        kept = list(recording.frames())
+    assert kept == frames[-len(kept) :] and 100 < len(kept) < most
+    # They are still one run, in order.
+    runs = runs_of(paths)
+    with open_recordings(runs[0]) as recording:
+        assert len(runs) == 1 and list(recording.frames()) == kept
+
+
+def with_clock_set(frames: list[Frame], at: int, seconds: int) -> list[Frame]:
+    """From that one on."""
+    later = [replace(f, unix_ns=f.unix_ns + seconds * SECOND) for f in frames[at:]]
+    return [*frames[:at], *later]
 
 
 def test_this_host() -> None:

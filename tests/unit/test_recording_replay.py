@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from typer.testing import CliRunner
 
+from lpttrace.cli_app import app
 from lpttrace.recording_format import RecordingError
 from lpttrace.recording_reader import Recording
 from lpttrace.recording_replay import Cursor, Player, ReplaySource
@@ -137,3 +140,26 @@ async def test_what_is_wrong_with_the_file_is_told(tmp_path: Path) -> None:
             assert app.warnings and "is cut off or damaged at byte" in app.warnings[0]
             app.feed.stop()
         app.feed.join()
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(-3600, "-3600 s"), (28800, "+28800 s")])
+def test_a_clock_that_was_set_is_told(tmp_path: Path, seconds: int, told: str) -> None:
+    frames = synthetic(1, 1, 100)
+    plain = record(tmp_path / "plain.lpt", frames)
+    frames[45:] = [replace(f, unix_ns=f.unix_ns + seconds * SECOND) for f in frames[45:]]
+    path = record(tmp_path / "set.lpt", frames)
+    run = CliRunner().invoke
+    found = run(app, ["replay", "--json", "--batch", str(path)])
+    assert found.exit_code == 0 and len(found.stdout.splitlines()) == 99
+    assert f"set.lpt: the host's clock was set, or it slept ({told})" in found.stderr
+    assert run(app, ["replay", "--json", "--batch", str(plain)]).stderr == ""
+    with Recording(str(path)) as recording:
+        source = ReplaySource(recording)
+        assert told in source.warnings[0]
+        # All of it is there to be seen, one after the other.
+        for number in (0, 44, 45, 46, 99, 3):
+            source.player.seek(BEGIN + number * SECOND)
+            source.player.paused = True
+            assert source.read() == frames[number].snapshot
+        source.player.seek(source.player.end_ns)
+        assert source.read() == frames[99].snapshot

@@ -96,6 +96,12 @@ def test_early_recordings_do_not_tell_runs(tmp_path: Path) -> None:
         assert list(recording.frames()) == FRAMES
 
 
+def test_files_without_frames_are_one(tmp_path: Path) -> None:
+    paths = [str(record(tmp_path / name, [])) for name in ("a", "b")]
+    with RecordingSet(paths) as recording:
+        assert list(recording.frames()) == []
+
+
 def test_runs_at_the_same_time(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     one.mkdir()

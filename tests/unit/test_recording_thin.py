@@ -157,3 +157,19 @@ def test_vms_were_there_until_they_ended(
     assert found.exposure.sum() == pytest.approx(2 * sum(lives) / SECOND)
     # One is there all the time in each place, but for the second in which it ends.
     assert found.exposure.sum() == pytest.approx(4 * (seconds - 1), rel=1.1 / life)
+
+
+@pytest.mark.parametrize("seconds", [-3600, -30, 8 * 3600], ids=["hour", "little", "forward"])
+@pytest.mark.parametrize("at", [60, 65])
+def test_a_clock_that_is_set_changes_nothing(tmp_path: Path, seconds: int, at: int) -> None:
+    """Or a host that sleeps."""
+    frames = synthetic(2, 2, 300)
+    plain = of(record(tmp_path / "plain", frames))
+    frames[at:] = [replace(f, unix_ns=f.unix_ns + seconds * SECOND) for f in frames[at:]]
+    path = record(tmp_path / "set", frames)
+    found = of(path)
+    assert found.frames == 300 and found.seconds.sum() == 299
+    assert len(found.seconds) > 50 and found.seconds.max() <= 2 * plain.seconds.max()
+    assert found.counts.sum() == plain.counts.sum()
+    with Recording(str(path)) as recording:
+        assert list(recording.thin(0)) == frames
