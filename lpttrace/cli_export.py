@@ -66,8 +66,8 @@ def export(paths: Sequence[str], options: ExportOptions) -> int:
             raise UsageError("cannot write parquet to stdout: name a file with -o")
         else:
             _text(frames, tabulator, options.form, host, sys.stdout)
-        if recording.problem:
-            warn(recording.problem)
+        for text in filter(None, (recording.problem, recording.clock)):
+            warn(text)
     return 0
 
 
