@@ -79,7 +79,7 @@ def _of_family(one: Family, sides: Sides, options: Options) -> Iterator[Row]:
         item = one.items[place]
         return _row((item, False), one, place, p, sides, options)
 
-    for place in np.flatnonzero(one.left_out).tolist():
+    for place in map(int, np.flatnonzero(one.left_out)):
         if one.differs[place] and one.corrected_vcpus[place] < options.alpha:
             yield row_of_vcpu(place, float(one.corrected_vcpus[place]))
     for place, (vm, cls) in enumerate(one.groups.keys):
