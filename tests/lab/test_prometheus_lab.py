@@ -39,6 +39,7 @@ EMPTY = {
     "lpttrace-fleet: Timer traps of a vCPU against last week / A": _WEEK,
     "rule: vm_timer:lpttrace_timer_traps:rate5m virtual": _PHYSICAL,
     "alert: LpttraceAgentDown": "both answer",
+    "alert: LpttraceAgentGone": "both answer",
     "alert: LpttraceAgentBlind": _ATTACHED,
     "alert: LpttraceProbeLost": _ATTACHED,
     "alert: LpttraceMapFull": "there is room",

@@ -7,6 +7,7 @@ Guests do all that there is to be seen meanwhile. Standard library only.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ SECONDS = 30
 # A VM with LPT and stolen time that also asks for what nobody knows, one that is refused LPT for
 # half its attributes, and a Linux that sleeps on the physical timer.
 OPS = "*.*:hvc:0x84000000=9,hvc:0xc6001234=7,read:cntp_ctl_el0=5,write:cntp_cval_el0=3"
+FIRED = re.compile(r'^lpttrace_timer_interrupts_total{.*timer="physical".*} [1-9]', re.MULTILINE)
 VMMS = (
     ["labvmm", "--forever", "--spin", "2000", "--ops", OPS]
     + ["--vm", "vcpus=2,name=one,lpt=try,pv-freq=100000000,stolen=try", "--vm", "vcpus=1"],
@@ -39,7 +41,9 @@ def main() -> None:
         pass
     nowhere = subprocess.DEVNULL
     vmms = [subprocess.Popen(argv, stdout=nowhere, stderr=nowhere) for argv in VMMS]
-    time.sleep(3)
+    # The Linux guest boots; on a busy machine that takes longer than all that follows.
+    while not FIRED.search(scrape()):
+        time.sleep(1)
     scrapes = []
     due = time.monotonic()
     for _ in range(SECONDS):
