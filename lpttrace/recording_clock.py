@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Callable, NamedTuple, Optional
 
-from lpttrace.recording_format import BlockHead
+from lpttrace.recording_format import BLOCK_NS, BlockHead
 
 __all__ = ["Span", "spans_of", "steps_of"]
 
-# A block ends when it has frames of so long, as recording_writer has it.
-_BLOCK_NS = 9_500_000_000
 # Less is what a clock is set by all the time.
 _STEP_NS = 10**9
 # Frames are not exactly an interval apart.
@@ -45,10 +43,10 @@ def spans_of(
             if found and told_ns is None:
                 found[-1] = Span(found[-1].begin_ns, head.first_ns + offset_ns)
         length_ns = head.last_ns - head.first_ns
-        steady = 0 <= length_ns <= _BLOCK_NS + late_ns
+        steady = 0 <= length_ns <= BLOCK_NS + late_ns
         told_ns = head.last_ns if steady else None
         begin_ns = head.first_ns + offset_ns
-        found.append(Span(begin_ns, begin_ns + (length_ns if steady else _BLOCK_NS)))
+        found.append(Span(begin_ns, begin_ns + (length_ns if steady else BLOCK_NS)))
     return found
 
 

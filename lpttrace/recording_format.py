@@ -17,6 +17,7 @@ import zstandard
 from lpttrace.errors import LpttraceError, ProtocolError
 
 __all__ = [
+    "BLOCK_NS",
     "BLOCK_BYTES",
     "FRAMES",
     "ID_BYTES",
@@ -43,6 +44,9 @@ SCHEMA, FRAMES = 1, 2
 
 MOST_FRAMES = 256
 """In a block."""
+BLOCK_NS = 9_500_000_000
+"""A block with frames of so long is whole: it is what is lost at most when the machine stops, and
+what must be read to see one frame."""
 
 ID_BYTES = 8
 

@@ -12,14 +12,22 @@ import msgpack
 
 from lpttrace.errors import LpttraceError
 from lpttrace.recording_encode import NO_FRAME, changes
-from lpttrace.recording_format import FRAMES, MOST_FRAMES, SCHEMA, Body, make_id, pack, seal, start
+from lpttrace.recording_format import (
+    BLOCK_NS,
+    FRAMES,
+    MOST_FRAMES,
+    SCHEMA,
+    Body,
+    make_id,
+    pack,
+    seal,
+    start,
+)
 from lpttrace.recording_schema import pack_schema
 from lpttrace.recording_types import Frame, RecordedHost
 
 __all__ = ["Blocks", "FileWriter", "write_file"]
 
-# A block is what is lost at most when the machine stops, and what must be read to see one frame.
-_BLOCK_NS = 9_500_000_000
 _BLOCK_BYTES = 1024 * 1024
 
 
@@ -44,7 +52,7 @@ class Blocks:
         self._parts.append(part)
         self._before, self._bytes = frame, self._bytes + len(part)
         # A clock may be set back.
-        spent = abs(frame.unix_ns - self._first_ns) >= _BLOCK_NS
+        spent = abs(frame.unix_ns - self._first_ns) >= BLOCK_NS
         if spent or self._bytes >= _BLOCK_BYTES or len(self._parts) == MOST_FRAMES:
             self.flush()
 
