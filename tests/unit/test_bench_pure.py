@@ -60,7 +60,7 @@ def test_the_sections_have_every_figure() -> None:
 
 
 def test_limits_of_the_agent() -> None:
-    cost = AgentCost(45.2, 49.96, 1000.0, 2.5, 50.0)
+    cost = AgentCost(45.2, 49.96, 1000.0, 2.5, 50.0, 9.25)
     memory = KernelMemory(5.0, 1331.5, ("counts",))
     limits = report.agent_limits(cost, memory, 44.0)
     assert [limit.kept for limit in limits] == [False, True, True, True, True, False]

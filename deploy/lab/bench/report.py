@@ -93,8 +93,9 @@ def agent_section(limits: Sequence[Limit], cost: AgentCost, memory: KernelMemory
     """The generated section about the agent."""
     also = (
         f"Besides: a scrape is {cost.exposition_kib:,.0f} KiB of text; `lpttrace top` has "
-        f"{cost.top_mib:.1f} MiB resident; the kernel keeps {memory.fixed_kib:,.0f} KiB of "
-        "that whatever the number of vCPUs."
+        f"{cost.top_mib:.1f} MiB resident, and of its CPU time {cost.made_up_ms:.1f} ms a second "
+        f"make the numbers up; the kernel keeps {memory.fixed_kib:,.0f} KiB of all its memory "
+        "whatever the number of vCPUs."
     )
     return f"{limit_table(limits)}\n\n{also}"
 
